@@ -1,0 +1,1 @@
+"""Benchmarks: each one command, on loopback, bounded, with its comparison in the same run."""

@@ -1,0 +1,22 @@
+"""System checks: settings that cannot work, or should not be what they are.
+
+``manage.py check --tag webhooks`` runs these alone; ``--deploy`` adds those for production.
+Ids are never used again.
+"""
+
+from __future__ import annotations
+
+from .combinations import check_combinations, check_https
+from .names import check_names
+from .queues import check_horizon, check_routes, check_schedule
+from .values import check_values
+
+__all__ = [
+    "check_combinations",
+    "check_horizon",
+    "check_https",
+    "check_names",
+    "check_routes",
+    "check_schedule",
+    "check_values",
+]

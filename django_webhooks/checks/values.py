@@ -1,0 +1,129 @@
+"""Each setting by itself: its type and its range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from django.core.checks import CheckMessage, Error, register
+
+from ..conf import settings
+from ..models import Delivery
+
+#: Statuses of deliveries that are over.
+FINISHED = [status.value for status in Delivery.Status if status != Delivery.Status.WAITING]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What the value of a setting must be, in code and in words."""
+
+    id: str
+    setting: str
+    holds: Callable[[Any], bool]
+    must: str
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Say whether the value is a finite number; True and False are none."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_positive(value: Any) -> TypeGuard[float]:
+    """Say whether the value is a finite number above 0."""
+    return is_number(value) and value > 0
+
+
+def _is_not_negative(value: Any) -> bool:
+    return is_number(value) and value >= 0
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and is_positive(value)
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_retention(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        status in FINISHED and (days is None or _is_not_negative(days))
+        for status, days in value.items()
+    )
+
+
+_FLAG = (_is_flag, "True or False")
+_COUNT = (_is_count, "a whole number of at least 1")
+_SECONDS = (is_positive, "a positive number of seconds")
+_SECONDS_OR_0 = (_is_not_negative, "a number of seconds, or 0")
+
+RULES = [
+    Rule(id=id, setting=setting, holds=holds, must=must)
+    for id, setting, (holds, must) in [
+        (
+            "webhooks.E001",
+            "WEBHOOKS_AUTODISCOVER_MODULE",
+            (_is_module, "the name of a module, such as 'webhooks'"),
+        ),
+        ("webhooks.E002", "WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES", _FLAG),
+        ("webhooks.E003", "WEBHOOKS_MAX_PAYLOAD_BYTES", _COUNT),
+        ("webhooks.E004", "WEBHOOKS_LISTENER_CACHE_SECONDS", _SECONDS_OR_0),
+        ("webhooks.E005", "WEBHOOKS_REQUIRE_HTTPS", _FLAG),
+        ("webhooks.E006", "WEBHOOKS_TIMEOUT", _SECONDS),
+        ("webhooks.E007", "WEBHOOKS_MAX_RESPONSE_BYTES", _COUNT),
+        (
+            "webhooks.E008",
+            "WEBHOOKS_RESPONSE_EXCERPT_BYTES",
+            (lambda value: value == 0 or _is_count(value), "a whole number, or 0"),
+        ),
+        ("webhooks.E009", "WEBHOOKS_LEASE_SECONDS", _SECONDS),
+        ("webhooks.E010", "WEBHOOKS_BATCH_SIZE", _COUNT),
+        ("webhooks.E011", "WEBHOOKS_MAX_IN_FLIGHT", _COUNT),
+        ("webhooks.E012", "WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT", _COUNT),
+        ("webhooks.E013", "WEBHOOKS_DRAIN_SECONDS", _SECONDS),
+        ("webhooks.E014", "WEBHOOKS_RETRY_ATTEMPTS", _COUNT),
+        ("webhooks.E015", "WEBHOOKS_RETRY_BASE", _SECONDS),
+        (
+            "webhooks.E016",
+            "WEBHOOKS_RETRY_FACTOR",
+            (lambda value: is_number(value) and value >= 1, "a number of at least 1"),
+        ),
+        ("webhooks.E017", "WEBHOOKS_RETRY_CAP", _SECONDS),
+        (
+            "webhooks.E018",
+            "WEBHOOKS_RETRY_JITTER",
+            (lambda value: is_number(value) and 0 <= value < 1, "at least 0 and less than 1"),
+        ),
+        ("webhooks.E019", "WEBHOOKS_RETRY_AFTER_CAP", _SECONDS_OR_0),
+        ("webhooks.E020", "WEBHOOKS_EVENT_MAX_AGE", _SECONDS),
+        ("webhooks.E021", "WEBHOOKS_CELERY_HORIZON", _SECONDS_OR_0),
+        (
+            "webhooks.E022",
+            "WEBHOOKS_RETENTION_DAYS",
+            (_is_retention, f"a dictionary of days, or None, for any of {', '.join(FINISHED)}"),
+        ),
+    ]
+]
+
+
+@register("webhooks")
+def check_values(**kwargs: Any) -> list[CheckMessage]:
+    """Check the type and the range of each setting."""
+    return [
+        Error(
+            f"{rule.setting} must be {rule.must}.",
+            hint="Correct it, or leave it out to use the default.",
+            id=rule.id,
+        )
+        for rule in RULES
+        if not rule.holds(getattr(settings, rule.setting))
+    ]

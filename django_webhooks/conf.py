@@ -1,0 +1,90 @@
+"""Settings: name, type, default and meaning, each read live from Django's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings as django_settings
+
+DAY = 86_400
+
+
+class Settings:
+    """Look each setting up in Django's settings when it is read; fall back on the default."""
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(django_settings, name, getattr(type(self), name))
+
+    #: Module looked for in each installed app when Django starts, like ``admin``.
+    WEBHOOKS_AUTODISCOVER_MODULE: str = "webhooks"
+
+    #: Take events whose type nobody declared in the catalog.
+    WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES: bool = False
+
+    #: Largest body of an event, in bytes, envelope included.
+    WEBHOOKS_MAX_PAYLOAD_BYTES: int = 262_144
+
+    #: Seconds for which a process may remember that nobody listens to an event type.
+    WEBHOOKS_LISTENER_CACHE_SECONDS: float = 5.0
+
+    #: Refuse endpoint URLs that are not https.
+    WEBHOOKS_REQUIRE_HTTPS: bool = True
+
+    #: Total deadline of one attempt in seconds: name look-up, connect, TLS, send and receive.
+    WEBHOOKS_TIMEOUT: float = 15.0
+
+    #: Bytes of an answer that are read at the most; the connection is closed on longer ones.
+    WEBHOOKS_MAX_RESPONSE_BYTES: int = 65_536
+
+    #: Bytes of an answer's body that are kept with the attempt.
+    WEBHOOKS_RESPONSE_EXCERPT_BYTES: int = 2_048
+
+    #: Seconds for which a worker holds a delivery; outlasts the deadline of an attempt.
+    WEBHOOKS_LEASE_SECONDS: float = 60.0
+
+    #: Deliveries leased at once by one worker process.
+    WEBHOOKS_BATCH_SIZE: int = 100
+
+    #: Requests under way at once in one worker process.
+    WEBHOOKS_MAX_IN_FLIGHT: int = 32
+
+    #: Requests under way at once to one endpoint, in one worker process.
+    WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT: int = 8
+
+    #: Seconds after which a worker task ends and hands what is left to a new message.
+    WEBHOOKS_DRAIN_SECONDS: float = 10.0
+
+    #: Attempts of one delivery at the most.
+    WEBHOOKS_RETRY_ATTEMPTS: int = 12
+
+    #: Seconds before the first retry.
+    WEBHOOKS_RETRY_BASE: float = 5.0
+
+    #: Factor by which each wait is longer than the one before.
+    WEBHOOKS_RETRY_FACTOR: float = 6.0
+
+    #: Longest wait between two attempts, in seconds.
+    WEBHOOKS_RETRY_CAP: float = 43_200.0
+
+    #: Part of each wait that is random: 0.2 spreads it over ±20 %.
+    WEBHOOKS_RETRY_JITTER: float = 0.2
+
+    #: Longest wait that a receiver's Retry-After can ask for, in seconds.
+    WEBHOOKS_RETRY_AFTER_CAP: float = float(DAY)
+
+    #: Age of an event, in seconds, past which a failed delivery is not tried again.
+    WEBHOOKS_EVENT_MAX_AGE: float = 7.0 * DAY
+
+    #: Seconds up to which a retry waits as a Celery message; later ones wait for the sweep.
+    WEBHOOKS_CELERY_HORIZON: float = 600.0
+
+    #: Days for which finished deliveries are kept, by status; None keeps them for ever.
+    WEBHOOKS_RETENTION_DAYS: Mapping[str, float | None] = {
+        "succeeded": 30,
+        "given_up": 90,
+        "cancelled": 30,
+    }
+
+
+settings = Settings()

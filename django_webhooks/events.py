@@ -1,0 +1,51 @@
+"""Record that something happened: ``emit`` and ``emit_many``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from django.db import models, transaction
+
+from . import tasks
+from .models import Event
+from .sending import outbox
+from .sending.outbox import Draft
+
+__all__ = ["Draft", "emit", "emit_many"]
+
+
+def emit(
+    event_type: str,
+    data: Any,
+    *,
+    owner: models.Model | None = None,
+    idempotency_key: str | None = None,
+    using: str | None = None,
+) -> Event | None:
+    """Record an event and a delivery for each subscription that hears it, in this transaction.
+
+    Return the event, or None where nobody listens: then nothing is written. With an
+    ``idempotency_key``, unique per owner and type, a repeated call returns the first event and
+    sends nothing new. Raise UnknownEventType, PayloadError or PayloadTooLarge before anything is
+    written.
+    The broker is told after commit, in the background; nothing is lost where it cannot be reached.
+    """
+    draft = Draft(event_type=event_type, data=data, owner=owner, idempotency_key=idempotency_key)
+    return emit_many([draft], using=using)[0]
+
+
+def emit_many(drafts: Iterable[Draft], *, using: str | None = None) -> list[Event | None]:
+    """Record many events, all or none, in a constant number of queries; see :func:`emit`."""
+    using = using or outbox.database()
+    recorded = outbox.record(drafts, using=using)
+    ids = [
+        str(delivery.pk)
+        for one in recorded
+        for delivery in one.deliveries
+        if delivery.due_at is not None
+    ]
+    if ids:
+        transaction.on_commit(partial(tasks.wake, ids), using=using)
+    return [one.event for one in recorded]

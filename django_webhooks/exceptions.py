@@ -1,0 +1,54 @@
+"""What can go wrong, as a tree.
+
+WebhooksError
+├── PayloadError (ValueError)         the data of an event cannot be sent
+│   └── PayloadTooLarge
+├── UnknownEventType (LookupError)    nobody declared this event type
+├── InvalidSecret (ValueError)        a signing secret is malformed
+├── VerificationFailed (SuspiciousOperation)   a request's signature does not hold
+└── RetryLater                        a delivery is to be attempted again at a moment
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import SuspiciousOperation
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class WebhooksError(Exception):
+    """Something went wrong in django_webhooks. Do not raise directly."""
+
+
+class PayloadError(WebhooksError, ValueError):
+    """The data of an event cannot be sent as JSON."""
+
+
+class PayloadTooLarge(PayloadError):
+    """The body of an event is larger than WEBHOOKS_MAX_PAYLOAD_BYTES."""
+
+
+class UnknownEventType(WebhooksError, LookupError):
+    """The event type is not in the catalog."""
+
+
+class InvalidSecret(WebhooksError, ValueError):
+    """The signing secret is malformed."""
+
+
+class VerificationFailed(WebhooksError, SuspiciousOperation):
+    """The request does not carry a signature that holds; Django answers it with 400."""
+
+
+class RetryLater(WebhooksError):
+    """A delivery is to be attempted again at a moment; the message comes back then."""
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__(at)
+        self.at = at
+
+    def __str__(self) -> str:
+        return f"next attempt at {self.at.isoformat(timespec='seconds')}"

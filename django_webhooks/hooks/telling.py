@@ -1,0 +1,90 @@
+"""Telling: which hooks a change concerns, whether anybody hears it, and the draft of its event."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.db import models, transaction
+from django.utils import timezone
+
+from .. import events
+from ..models import Event
+from ..sending import listeners, outbox, payloads
+from ..sending.outbox import Draft
+from . import values
+from .model_webhooks import ModelWebhooks, concrete_of
+
+#: The hook of each registered model, by its concrete class.
+hooks: dict[type[models.Model], ModelWebhooks] = {}
+
+
+def hooks_of(model: type[models.Model]) -> list[ModelWebhooks]:
+    """Return the hooks whose model has a row that a save of this model writes."""
+    concrete = concrete_of(model)
+    return [hooks[one] for one in (concrete, *concrete._meta.all_parents) if one in hooks]
+
+
+def key_of(hook: ModelWebhooks, instance: models.Model) -> Any:
+    """Return the key of the hook's row: a child has its parent's in a link of its own."""
+    link = instance._meta.get_ancestor_link(concrete_of(hook.model))
+    return instance.pk if link is None else getattr(instance, link.attname)
+
+
+def is_heard(hook: ModelWebhooks, action: str) -> bool:
+    """Say whether the action is told at all, and somebody may be listening; asks no database."""
+    if action not in hook.actions:
+        return False
+    return outbox.is_capturing() or listeners.anybody(
+        hook.event_type(action), using=outbox.database()
+    )
+
+
+def as_stored(instance: models.Model, *, using: str, is_stale: bool = False) -> models.Model:
+    """Return the object, or a copy read again where the database computed some of its values."""
+    if not (is_stale or any(map(values.is_expression, vars(instance).values()))):
+        return instance
+    stored = copy.copy(instance)
+    stored.refresh_from_db(using=using)
+    return stored
+
+
+def draft_of(
+    hook: ModelWebhooks, instance: models.Model, action: str, *, changed: Sequence[str] = ()
+) -> Draft | None:
+    """Return the event of a change, or None where there is nothing to tell."""
+    if action == "updated" and not changed:
+        return None
+    if not hook.condition(instance, action):
+        return None
+    data = hook.payload(instance)
+    if action == "updated" and isinstance(data, dict):
+        data = {**data, "changed": sorted(changed)}
+    return Draft(event_type=hook.event_type(action), data=data, owner=hook.owner(instance))
+
+
+def emit(drafts: Sequence[Draft], *, using: str) -> list[Event | None]:
+    """Record the events of changes made in that database.
+
+    Another database than that of the events knows nothing of its transactions: the events wait
+    until it has committed, and an empty list is returned.
+    """
+    database = outbox.database()
+    if using == database or outbox.is_capturing():
+        return events.emit_many(drafts, using=database)
+    # What is wrong with the data is told now, and what happens to it later is not.
+    frozen = [replace(draft, data=_frozen(draft)) for draft in drafts]
+
+    def emit_later() -> None:
+        events.emit_many(frozen, using=database)
+
+    transaction.on_commit(emit_later, using=using)
+    return []
+
+
+def _frozen(draft: Draft) -> Any:
+    body = payloads.serialise(draft.event_type, draft.data, recorded_at=timezone.now())
+    return json.loads(body)["data"]

@@ -1,0 +1,230 @@
+"""Deliveries: one event for one subscription, until it is over.
+
+    waiting --attempt succeeded--> succeeded
+    waiting --attempt failed, worth repeating--> waiting
+    waiting --attempt final, or limits reached--> given_up
+    waiting --subscription deleted, or by hand--> cancelled
+
+While it waits, ``due_at`` is when a worker may next take it: the moment of its next attempt; the
+end of the lease while a worker has it; NULL while it is held, because its subscription is paused or
+has no endpoint. What is over has no ``due_at``, so the index of due work holds what waits alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import models
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as text
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from ..fields import DatabaseNow, uuid7
+from .event import Event
+from .subscription import Subscription
+
+if TYPE_CHECKING:
+    from django.db.models.fields.related_descriptors import RelatedManager
+
+    from .attempt import Attempt
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    """Named sets of deliveries."""
+
+    def waiting(self) -> DeliveryQuerySet:
+        """Those that are not over."""
+        return self.filter(status=Delivery.Status.WAITING)
+
+    def due(self, now: datetime) -> DeliveryQuerySet:
+        """Those that a worker may take now, the longest due first; expired leases included."""
+        return self.filter(due_at__lte=now).order_by("due_at")
+
+    def held(self) -> DeliveryQuerySet:
+        """Those that wait for their subscription rather than for a moment."""
+        return self.waiting().filter(due_at__isnull=True)
+
+    def succeeded(self) -> DeliveryQuerySet:
+        """Those that arrived."""
+        return self.filter(status=Delivery.Status.SUCCEEDED)
+
+    def given_up(self) -> DeliveryQuerySet:
+        """Those that are not tried again."""
+        return self.filter(status=Delivery.Status.GIVEN_UP)
+
+    def release(self) -> int:
+        """Make those that are held due now, and return how many that were."""
+        return self.held().update(due_at=DatabaseNow())
+
+    def cancel(self, reason: str) -> int:
+        """End those that wait without a further attempt, and return how many that were."""
+        return self.waiting().update(
+            status=Delivery.Status.CANCELLED,
+            reason=reason,
+            due_at=None,
+            lease_token=None,
+            finished_at=timezone.now(),
+        )
+
+
+DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
+
+
+class Delivery(models.Model):
+    """One event for one subscription."""
+
+    class Status(models.TextChoices):
+        """What became of a delivery; the module's docstring has the moves."""
+
+        # An attempt is due, under way, or held back.
+        WAITING = "waiting", pgettext_lazy("delivery", "Waiting")
+        # A receiver answered 2xx.
+        SUCCEEDED = "succeeded", pgettext_lazy("delivery", "Succeeded")
+        # It is not tried again; it is kept and can be replayed.
+        GIVEN_UP = "given_up", pgettext_lazy("delivery", "Given up")
+        # Somebody, or the end of its subscription, called it off.
+        CANCELLED = "cancelled", pgettext_lazy("delivery", "Cancelled")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    event = models.ForeignKey(
+        Event, on_delete=models.PROTECT, related_name="deliveries", verbose_name=_("event")
+    )
+    subscription = models.ForeignKey(
+        Subscription,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="deliveries",
+        verbose_name=_("subscription"),
+    )
+    replay = models.PositiveSmallIntegerField(
+        _("replay"), default=0, help_text=_("0 for the first delivery, then 1 for each replay.")
+    )
+    replay_of = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="replays",
+        verbose_name=_("replay of"),
+    )
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.WAITING
+    )
+    due_at = models.DateTimeField(_("due"), null=True, blank=True)
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    attempts_made = models.PositiveIntegerField(_("attempts"), default=0)
+    reason = models.CharField(
+        _("reason"),
+        max_length=40,
+        blank=True,
+        help_text=_("Why the last attempt failed, or why the delivery is over."),
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    objects = DeliveryManager()
+
+    if TYPE_CHECKING:
+        attempts: RelatedManager[Attempt]
+        subscription_id: UUID | None
+        event_id: UUID
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        ordering = ["-id"]
+        indexes = [
+            # What waits for a moment. MySQL and MariaDB ignore the condition.
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(due_at__isnull=False),
+                name="webhooks_delivery_due",
+            ),
+            # What is held, by subscription.
+            models.Index(
+                fields=["subscription", "due_at"],
+                condition=models.Q(status="waiting"),
+                name="webhooks_delivery_held",
+            ),
+            # What may be pruned.
+            models.Index(fields=["status", "finished_at"], name="webhooks_delivery_finished"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["event", "subscription", "replay"], name="webhooks_delivery_once"
+            ),
+            models.CheckConstraint(
+                condition=(
+                    models.Q(status="waiting", finished_at__isnull=True)
+                    | (
+                        ~models.Q(status="waiting")
+                        & models.Q(
+                            due_at__isnull=True,
+                            lease_token__isnull=True,
+                            finished_at__isnull=False,
+                        )
+                    )
+                ),
+                name="webhooks_delivery_waits_or_is_over",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further attempt will be made."""
+        return self.status != self.Status.WAITING
+
+    def explain(self, now: datetime | None = None) -> str:
+        """Return in one sentence what became of it, or why it waits and until when."""
+        now = now or timezone.now()
+        match self.status:
+            case self.Status.SUCCEEDED:
+                return text("Arrived at %(time)s on attempt %(number)d.") % {
+                    "time": _moment(self.finished_at),
+                    "number": self.attempts_made,
+                }
+            case self.Status.GIVEN_UP:
+                return text(
+                    "Given up at %(time)s on attempt %(number)d (%(reason)s); it can be replayed."
+                ) % {
+                    "time": _moment(self.finished_at),
+                    "number": self.attempts_made,
+                    "reason": self.reason,
+                }
+            case self.Status.CANCELLED:
+                return text("Cancelled at %(time)s (%(reason)s).") % {
+                    "time": _moment(self.finished_at),
+                    "reason": self.reason or "-",
+                }
+        return self._explain_waiting(now)
+
+    def _explain_waiting(self, now: datetime) -> str:
+        subscription = self.subscription
+        if subscription is not None and not subscription.is_active:
+            return text("Waits because its subscription is %(status)s; resume it to send.") % {
+                "status": str(subscription.get_status_display()).lower()
+            }
+        if self.lease_token is not None and self.due_at is not None and self.due_at > now:
+            return text("A worker is sending it, or returns it at %(time)s at the latest.") % {
+                "time": _moment(self.due_at)
+            }
+        if self.due_at is None:
+            return text("Waits because its subscription has no endpoint that may be called.")
+        if not self.attempts_made:
+            return text("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
+        return text("Attempt %(number)d failed (%(reason)s); the next one is due at %(time)s.") % {
+            "number": self.attempts_made,
+            "reason": self.reason,
+            "time": _moment(self.due_at),
+        }
+
+
+def _moment(moment: datetime | None) -> str:
+    return date_format(timezone.localtime(moment), "Y-m-d H:i:s") if moment else "-"

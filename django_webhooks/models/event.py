@@ -1,0 +1,64 @@
+"""Events: what happened, recorded once with its final bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..fields import uuid7
+from .owner import Owned, OwnerKey
+
+if TYPE_CHECKING:
+    from django.db.models.fields.related_descriptors import RelatedManager
+
+    from .delivery import Delivery
+
+
+class Event(Owned):
+    """Something that happened. The body is what is sent, byte for byte, in every attempt."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    type = models.CharField(_("event type"), max_length=100)
+    body = models.BinaryField(_("body"))
+    idempotency_key = models.CharField(_("idempotency key"), max_length=200, blank=True)
+    # Unique on every database, because NULLs do not collide: no key, no digest.
+    idempotency_digest = models.CharField(max_length=64, null=True, unique=True, editable=False)
+    created_at = models.DateTimeField(_("recorded"), default=timezone.now)
+
+    if TYPE_CHECKING:
+        deliveries: RelatedManager[Delivery]
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.message_id}"
+
+    @property
+    def message_id(self) -> str:
+        """The ``webhook-id``: the same for every attempt, endpoint, subscription and replay."""
+        return f"msg_{self.pk.hex}"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The body, parsed: ``type``, ``timestamp`` and ``data``."""
+        payload: dict[str, Any] = json.loads(bytes(self.body))
+        return payload
+
+    @property
+    def data(self) -> Any:
+        """What the caller of ``emit`` gave, as the receiver sees it."""
+        return self.payload["data"]
+
+
+def digest(owner: OwnerKey, event_type: str, key: str) -> str:
+    """Return what is unique for an owner, an event type and an idempotency key."""
+    text = "\x1f".join((owner.type, owner.id, event_type, key))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""When to try again: a pure function of what happened, the policy, the clock and a random number.
+
+The wait before retry ``n`` (1-based) is ``base * factor ** (n - 1)``, at most ``cap``, spread over
+±``jitter``. With the defaults (5 s, factor 6, cap 12 h, 12 attempts)::
+
+    5 s, 30 s, 3 min, 18 min, 1 h 48, 10 h 48, 12 h, 12 h, 12 h, 12 h, 12 h      about three days
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .outcome import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how long to try; all times in seconds."""
+
+    attempts: int = 12
+    base: float = 5.0
+    factor: float = 6.0
+    cap: float = 43_200.0
+    jitter: float = 0.2
+    retry_after_cap: float = 86_400.0
+    max_age: float = 7 * 86_400.0
+
+    def wait(self, retry: int, *, random: float) -> float:
+        """Return the seconds before the given retry (1-based); ``random`` is in [0, 1)."""
+        try:
+            wait = min(self.cap, self.base * self.factor ** (retry - 1))
+        except OverflowError:
+            wait = self.cap
+        return wait * (1 + self.jitter * (2 * random - 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The delivery arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """The delivery is not tried again, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryAgain:
+    """The delivery is tried again at a moment, and why the last attempt failed."""
+
+    at: datetime
+    reason: str
+
+
+Decision = Done | GiveUp | TryAgain
+
+
+def decide(
+    outcome: Outcome,
+    *,
+    attempts: int,
+    policy: RetryPolicy,
+    recorded_at: datetime,
+    now: datetime,
+    random: float,
+) -> Decision:
+    """Return what happens next after ``attempts`` attempts, the one just made included.
+
+    ``recorded_at`` is when the event was recorded, ``random`` a number in [0, 1). A moment that the
+    receiver asked for is kept, up to ``retry_after_cap`` from now.
+    """
+    match outcome.verdict:
+        case Verdict.SUCCEEDED:
+            return Done()
+        case Verdict.FINAL:
+            return GiveUp(reason=outcome.reason)
+    if attempts >= policy.attempts:
+        return GiveUp(reason=outcome.reason)
+    at = now + timedelta(seconds=policy.wait(attempts, random=random))
+    if outcome.retry_after is not None:
+        latest = now + timedelta(seconds=policy.retry_after_cap)
+        at = max(at, min(outcome.retry_after, latest))
+    if at > recorded_at + timedelta(seconds=policy.max_age):
+        return GiveUp(reason="expired")
+    return TryAgain(at=at, reason=outcome.reason)

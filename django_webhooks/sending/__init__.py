@@ -1,0 +1,1 @@
+"""Sending, stage by stage: outbox → dispatch → attempt → ledger."""

@@ -1,0 +1,40 @@
+"""The clock that all workers share: the database's, read once and carried on."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from django.db import connections
+from django.utils import timezone
+
+_QUERIES = {"postgresql": "SELECT clock_timestamp()", "mysql": "SELECT UTC_TIMESTAMP(6)"}
+
+
+class DatabaseClock:
+    """Tell the moment by the database's clock without asking it again.
+
+    A worker whose own clock is wrong would otherwise end the leases of others, or hold its own for
+    ever. SQLite has the clock of this machine.
+    """
+
+    def __init__(self, *, using: str) -> None:
+        before = time.monotonic()
+        read = _read(using)
+        # The answer was read somewhere between the two moments.
+        self._began = (before + time.monotonic()) / 2
+        self._read = read
+
+    def __call__(self) -> datetime:
+        return self._read + timedelta(seconds=time.monotonic() - self._began)
+
+
+def _read(using: str) -> datetime:
+    connection = connections[using]
+    query = _QUERIES.get(connection.vendor)
+    if query is None:
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        moment: datetime = cursor.fetchone()[0]
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

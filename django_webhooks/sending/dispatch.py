@@ -1,0 +1,168 @@
+"""Dispatch: lease what is due, attempt it through the window, record what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from ..conf import settings
+from ..models import Delivery
+from ..policies.retry import RetryPolicy, TryAgain
+from . import attempt, leases, ledger, outbox
+from .attempt import Job, Result
+from .clock import DatabaseClock
+from .window import Window
+
+#: Seconds between two looks for results, and for new work while requests are under way.
+TICK = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What a run did: attempts recorded, seconds to the earliest retry, whether work is left."""
+
+    attempts: int = 0
+    next_in: float | None = None
+    is_more_due: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Unbegun:
+    """A job whose lease would have ended before its attempt."""
+
+    job: Job
+
+
+def drain(
+    delivery_ids: Collection[UUID] = (),
+    *,
+    using: str | None = None,
+    clock: Callable[[], datetime] | None = None,
+) -> Drained:
+    """Attempt the deliveries named, then whatever else is due, and return what was done.
+
+    After WEBHOOKS_DRAIN_SECONDS no further work is taken; what is under way ends. While slow
+    requests are under way, other work is still taken, so that one receiver does not hold up others.
+    """
+    using = using or outbox.database()
+    run = _Run(using=using, clock=clock or DatabaseClock(using=using))
+    try:
+        if delivery_ids:
+            run.take(ids=delivery_ids)
+        run.work()
+    finally:
+        run.window.close()
+    return run.drained
+
+
+class _Run:
+    """One call of :func:`drain`."""
+
+    def __init__(self, *, using: str, clock: Callable[[], datetime]) -> None:
+        self.using, self.clock = using, clock
+        self.drained = Drained()
+        self.window: Window[tuple[Job, datetime], Result | _Unbegun] = Window(
+            self._attempt,
+            size=settings.WEBHOOKS_MAX_IN_FLIGHT,
+            per_key=settings.WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT,
+        )
+        self._ends = time.monotonic() + settings.WEBHOOKS_DRAIN_SECONDS
+        self._looked_at = float("-inf")
+        self._found = 0
+        self._has_withdrawn = False
+        self._next_at: datetime | None = None
+
+    def work(self) -> None:
+        """Take work where there is room and record what comes back, until all is done."""
+        while True:
+            if self._is_ending() and not self._has_withdrawn:
+                self._withdraw()
+            if self._has_room():
+                self.take()
+            self._record(self.window.collect(timeout=TICK))
+            if self.window.is_empty and (self._is_ending() or not self._found):
+                break
+        now = self.clock()
+        due = Delivery.objects.using(self.using).due(now)
+        if self._is_ending() and due.exists():
+            self.drained = replace(self.drained, is_more_due=True)
+        if self._next_at is not None:
+            wait = max(0.0, (self._next_at - now).total_seconds())
+            self.drained = replace(self.drained, next_in=wait)
+
+    def take(self, *, ids: Collection[UUID] | None = None) -> None:
+        """Lease due work and submit it."""
+        # What is slow, or at the end all that is under way, must not delay the end or the others.
+        passed_over = self.window.keys_under_way if self._is_ending() else self.window.slow_keys
+        lease = leases.take(
+            now=self.clock(),
+            limit=settings.WEBHOOKS_BATCH_SIZE,
+            using=self.using,
+            ids=ids,
+            except_subscriptions=[key for key in passed_over if isinstance(key, UUID)],
+        )
+        # What was named says nothing of what else is due.
+        found = len(lease.deliveries) if ids is None else 1
+        self._looked_at, self._found = time.monotonic(), found
+        self._submit(lease)
+
+    def _is_ending(self) -> bool:
+        return time.monotonic() >= self._ends
+
+    def _has_room(self) -> bool:
+        # At the end, further work is only taken while slow requests keep this process waiting.
+        if self._is_ending() and not self.window.slow_keys:
+            return False
+        if self.window.startable > settings.WEBHOOKS_BATCH_SIZE // 2:
+            return False
+        # Where nothing was due, look again after a while rather than at every tick.
+        return bool(self._found) or time.monotonic() - self._looked_at >= 2 * TICK
+
+    def _withdraw(self) -> None:
+        self._has_withdrawn = True
+        jobs = [job.delivery for job, _ in self.window.withdraw()]
+        if jobs:
+            leases.give_back(jobs, now=self.clock(), using=self.using)
+
+    def _submit(self, lease: leases.Lease) -> None:
+        held = []
+        policies: dict[UUID, RetryPolicy] = {}
+        for delivery in lease.deliveries:
+            subscription = delivery.subscription
+            endpoint = attempt.choose(subscription) if subscription else None
+            if subscription is None or endpoint is None or not subscription.is_active:
+                held.append(delivery)
+                continue
+            policy = policies.get(subscription.pk)
+            if policy is None:
+                policy = policies[subscription.pk] = subscription.retry_policy
+            job = Job(
+                delivery=delivery, subscription=subscription, endpoint=endpoint, policy=policy
+            )
+            self.window.submit((job, lease.until), key=subscription.pk)
+        if held:
+            leases.hold(held, using=self.using)
+
+    def _attempt(self, leased: tuple[Job, datetime]) -> Result | _Unbegun:
+        job, until = leased
+        now = self.clock()
+        if now + timedelta(seconds=job.subscription.attempt_timeout) >= until:
+            return _Unbegun(job)
+        return attempt.make(job, now=now)
+
+    def _record(self, results: Sequence[Result | _Unbegun]) -> None:
+        unbegun = [one.job.delivery for one in results if isinstance(one, _Unbegun)]
+        if unbegun:
+            leases.give_back(unbegun, now=self.clock(), using=self.using)
+        finished = [one for one in results if isinstance(one, Result)]
+        if not finished:
+            return
+        entries = ledger.record(finished, now=self.clock(), using=self.using)
+        moments = [one.decision.at for one in entries if isinstance(one.decision, TryAgain)]
+        if self._next_at is not None:
+            moments.append(self._next_at)
+        self._next_at = min(moments, default=None)
+        self.drained = replace(self.drained, attempts=self.drained.attempts + len(finished))

@@ -1,0 +1,239 @@
+"""The ledger: record what attempts brought, and what follows for their deliveries."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db.models import Case, DateTimeField, F, Value, When
+
+from .. import signals
+from ..conf import settings
+from ..fields import uuid7
+from ..models import Attempt, Delivery, Endpoint
+from ..policies import retry
+from ..policies.retry import Decision, Done, GiveUp, TryAgain
+from .attempt import Result
+from .transport import Answer
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before each further try to record, where the database fails.
+PAUSES = (0.1, 0.5, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A result with what was decided, and the row that records it."""
+
+    result: Result
+    decision: Decision
+    attempt: Attempt
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery that was attempted."""
+        return self.result.job.delivery
+
+
+def record(
+    results: Sequence[Result],
+    *,
+    now: datetime,
+    using: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Entry]:
+    """Record results in one short transaction and return what was decided.
+
+    A result whose lease has ended is recorded as late and changes nothing. A database that fails is
+    asked again for a while, because a result that is not recorded is a request that is repeated.
+    """
+    entries = [_entry(result, now=now) for result in results]
+    pauses = iter(PAUSES if not connections[using].in_atomic_block else ())
+    while True:
+        try:
+            with transaction.atomic(using=using):
+                current, gone = _store(entries, now=now, using=using)
+            break
+        except (OperationalError, InterfaceError) as error:
+            pause = next(pauses, None)
+            if pause is None:
+                raise
+            logger.warning("Recording %d attempts failed, trying again: %s", len(entries), error)
+            connections[using].close()
+            sleep(pause)
+    for entry in entries:
+        _announce(entry, is_current=entry.delivery.pk in current, now=now)
+    for endpoint, reason in gone.items():
+        signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
+    return [entry for entry in entries if entry.delivery.pk in current]
+
+
+def _entry(result: Result, *, now: datetime) -> Entry:
+    job, response = result.job, result.response
+    decision = retry.decide(
+        result.outcome,
+        attempts=job.number,
+        policy=job.policy,
+        recorded_at=job.delivery.event.created_at,
+        now=now,
+        random=random.random(),
+    )
+    attempt = Attempt(
+        id=uuid7(),
+        delivery=job.delivery,
+        endpoint_id=job.endpoint.pk,
+        endpoint_host=job.endpoint.host,
+        number=job.number,
+        started_at=result.started_at,
+        duration_ms=round(result.duration * 1000),
+        outcome=result.outcome.verdict.value,
+        reason=result.outcome.reason,
+    )
+    if isinstance(response, Answer):
+        limit = settings.WEBHOOKS_RESPONSE_EXCERPT_BYTES
+        attempt.status_code = response.status
+        attempt.response_body = _shown(response.body[:limit].decode("utf-8", "replace"))
+        attempt.response_headers = {
+            name[:100]: _shown(value)[:500] for name, value in list(response.headers.items())[:50]
+        }
+        if result.outcome.reason == "redirect":
+            location = response.headers.get("location", "")
+            attempt.detail = _shown(f"Redirects are not followed; it names {location}")[:500]
+    else:
+        attempt.detail = _shown(response.detail)[:500]
+    return Entry(result=result, decision=decision, attempt=attempt)
+
+
+def _store(
+    entries: Sequence[Entry], *, now: datetime, using: str
+) -> tuple[set[UUID], dict[Endpoint, str]]:
+    """Write attempts and moves.
+
+    Return the deliveries whose lease still held, and the endpoints that are disabled now, with why.
+    """
+    rows = Delivery.objects.using(using)
+    held = dict(
+        rows.filter(pk__in=[entry.delivery.pk for entry in entries])
+        .select_for_update()
+        .order_by("pk")
+        .values_list("pk", "lease_token")
+    )
+    current = {
+        entry.delivery.pk
+        for entry in entries
+        if entry.delivery.lease_token is not None
+        and held.get(entry.delivery.pk) == entry.delivery.lease_token
+    }
+    for entry in entries:
+        entry.attempt.is_late = entry.delivery.pk not in current
+    # A delivery that was deleted meanwhile takes its attempts with it.
+    endpoints = set(
+        Endpoint.objects.using(using)
+        .filter(pk__in={entry.attempt.endpoint_id for entry in entries})
+        .values_list("pk", flat=True)
+    )
+    for entry in entries:
+        if entry.attempt.endpoint_id not in endpoints:
+            entry.attempt.endpoint_id = None
+    Attempt.objects.using(using).bulk_create(
+        [entry.attempt for entry in entries if entry.delivery.pk in held]
+    )
+    _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
+    return current, _disable_gone(entries, now=now, using=using)
+
+
+def _disable_gone(entries: Sequence[Entry], *, now: datetime, using: str) -> dict[Endpoint, str]:
+    gone = {
+        entry.result.job.endpoint: entry.result.outcome.reason
+        for entry in entries
+        if entry.result.outcome.endpoint_gone
+    }
+    # Several requests may have been told so; who disables it says it.
+    return {
+        endpoint: reason
+        for endpoint, reason in gone.items()
+        if Endpoint.objects.using(using)
+        .filter(pk=endpoint.pk, disabled_at__isnull=True)
+        .update(disabled_at=now, disabled_reason=reason)
+    }
+
+
+def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
+    """Move the deliveries on, in one statement for each kind of decision."""
+    rows = Delivery.objects.using(using)
+    over: dict[tuple[str, str], list[UUID]] = {}
+    again: list[tuple[UUID, TryAgain]] = []
+    for entry in entries:
+        match entry.decision:
+            case Done():
+                over.setdefault((Delivery.Status.SUCCEEDED, ""), []).append(entry.delivery.pk)
+            case GiveUp(reason=reason):
+                over.setdefault((Delivery.Status.GIVEN_UP, reason), []).append(entry.delivery.pk)
+            case decision:
+                again.append((entry.delivery.pk, decision))
+    for (status, reason), keys in over.items():
+        rows.filter(pk__in=keys).update(
+            status=status,
+            reason=reason,
+            due_at=None,
+            lease_token=None,
+            finished_at=now,
+            attempts_made=F("attempts_made") + 1,
+        )
+    if again:
+        rows.filter(pk__in=[key for key, _ in again]).update(
+            due_at=Case(
+                *(When(pk=key, then=Value(decision.at)) for key, decision in again),
+                output_field=DateTimeField(),
+            ),
+            reason=Case(*(When(pk=key, then=Value(one.reason)) for key, one in again)),
+            lease_token=None,
+            attempts_made=F("attempts_made") + 1,
+        )
+
+
+def _announce(entry: Entry, *, is_current: bool, now: datetime) -> None:
+    delivery, attempt = entry.delivery, entry.attempt
+    if is_current:
+        _reflect(entry, now=now)
+    signals.attempt_finished.send_robust(sender=Attempt, attempt=attempt, delivery=delivery)
+    if not is_current:
+        return
+    match entry.decision:
+        case Done():
+            signals.delivery_succeeded.send_robust(
+                sender=Delivery, delivery=delivery, attempt=attempt
+            )
+        case GiveUp():
+            signals.delivery_given_up.send_robust(
+                sender=Delivery, delivery=delivery, attempt=attempt
+            )
+
+
+def _reflect(entry: Entry, *, now: datetime) -> None:
+    """Make the object in memory say what its row says."""
+    delivery = entry.delivery
+    delivery.attempts_made += 1
+    delivery.lease_token = None
+    delivery.reason = entry.result.outcome.reason
+    match entry.decision:
+        case TryAgain(at=at):
+            delivery.due_at = at
+        case GiveUp(reason=reason):
+            delivery.status, delivery.reason = Delivery.Status.GIVEN_UP, reason
+            delivery.due_at, delivery.finished_at = None, now
+        case _:
+            delivery.status = Delivery.Status.SUCCEEDED
+            delivery.due_at, delivery.finished_at = None, now
+
+
+def _shown(text: str) -> str:
+    # PostgreSQL stores no NUL.
+    return text.replace("\x00", "�")

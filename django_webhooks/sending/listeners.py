@@ -1,0 +1,135 @@
+"""Who listens to an event: at most one query, and none while nobody can.
+
+That nobody listens to an event type is remembered in this process for
+WEBHOOKS_LISTENER_CACHE_SECONDS; a change made in this process is noticed at once, one made in
+another process within that time. That somebody listens is never remembered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import models, router, transaction
+
+from ..conf import settings
+from ..models import EventTypePattern, Subscription
+from ..models.owner import OwnerKey
+from ..policies import matching
+
+#: Event types that are remembered at the most: names may come from anywhere where unknown ones are
+#: allowed.
+MAX_REMEMBERED = 10_000
+
+_NOBODY = OwnerKey()
+_silent_until: dict[tuple[str, str], float] = {}
+_changes = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A subscription as far as recording an event needs to know it."""
+
+    subscription_id: UUID
+    is_active: bool
+    owner: OwnerKey
+    is_global: bool
+    pattern: str
+
+    def hears(self, event_type: str, owner: OwnerKey) -> bool:
+        """Say whether an event reaches it. Fails closed: never another owner's event."""
+        if not matching.matches(self.pattern, event_type):
+            return False
+        return self.owner == owner or (self.is_global and self.owner == _NOBODY)
+
+
+def anybody(event_type: str, *, using: str | None = None) -> bool:
+    """Return False where this process knows that nobody listens. Asks no database."""
+    until = _silent_until.get((using or _database(), event_type))
+    return until is None or until <= time.monotonic()
+
+
+def find(wanted: Iterable[tuple[str, OwnerKey]], *, using: str) -> list[Listener]:
+    """Return the listeners of any of the event types and owners, in one query or none."""
+    audible = {
+        (event_type, owner) for event_type, owner in wanted if anybody(event_type, using=using)
+    }
+    if not audible:
+        return []
+    asked_at, changes = time.monotonic(), _changes
+    types = {event_type for event_type, _ in audible}
+    rows = _rows(types, {owner for _, owner in audible}, using=using)
+    listeners = [
+        Listener(
+            subscription_id=row[0],
+            is_active=row[1] == Subscription.Status.ACTIVE,
+            owner=OwnerKey(row[2], row[3]),
+            is_global=row[4],
+            pattern=row[5],
+        )
+        for row in rows
+    ]
+    if changes != _changes or _may_roll_back(using):
+        return listeners
+    if len(_silent_until) > MAX_REMEMBERED:
+        _silent_until.clear()
+    for event_type in types:
+        if not any(matching.matches(listener.pattern, event_type) for listener in listeners):
+            _silent_until[using, event_type] = asked_at + settings.WEBHOOKS_LISTENER_CACHE_SECONDS
+    return listeners
+
+
+def forget_silence(**kwargs: Any) -> None:
+    """Ask the database again; called when a subscription changes in this process."""
+    _forget()
+    using = kwargs.get("using")
+    if using is not None and transaction.get_connection(using).in_atomic_block:
+        # Another thread may have asked before this change was visible.
+        transaction.on_commit(_forget, using=using)
+
+
+def _forget() -> None:
+    global _changes
+    _changes += 1
+    _silent_until.clear()
+
+
+def _may_roll_back(using: str) -> bool:
+    """Say whether this transaction changed who listens, so that what it sees may not last."""
+    # A savepoint that is rolled back takes its hooks with it.
+    hooks = transaction.get_connection(using).run_on_commit
+    return any(function is _forget for _, function, _ in hooks)
+
+
+def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Sequence[Any]:
+    patterns = {pattern for event_type in types for pattern in matching.candidates(event_type)}
+    rows = EventTypePattern.objects.using(using).filter(pattern__in=sorted(patterns))
+    # One row of anybody's for each pattern tells "nobody at all" from "nobody for this owner".
+    witnesses = rows.order_by().values("pattern").annotate(one=models.Min("pk")).values("one")
+    concerned = models.Q(subscription__is_global=True) | models.Q(pk__in=witnesses)
+    by_type: dict[str, list[str]] = {}
+    for owner in owners:
+        by_type.setdefault(owner.type, []).append(owner.id)
+    for owner_type, owner_ids in by_type.items():
+        concerned |= models.Q(
+            subscription__owner_type=owner_type, subscription__owner_id__in=owner_ids
+        )
+    return list(
+        rows.filter(concerned)
+        .order_by("subscription_id")
+        .values_list(
+            "subscription_id",
+            "subscription__status",
+            "subscription__owner_type",
+            "subscription__owner_id",
+            "subscription__is_global",
+            "pattern",
+        )
+    )
+
+
+def _database() -> str:
+    return router.db_for_write(Subscription)

@@ -1,0 +1,205 @@
+"""The outbox: an event and its deliveries, written in the caller's own transaction."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import models, router, transaction
+from django.utils import timezone
+
+from .. import catalog, signals
+from ..fields import DatabaseNow
+from ..models import Delivery, Event
+from ..models.event import digest
+from ..models.owner import OwnerKey
+from . import listeners, payloads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An event that is to be recorded: its type, its data, and whose it is."""
+
+    event_type: str
+    data: Any
+    owner: models.Model | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of a draft: its event, or None where nobody listens, and the new deliveries."""
+
+    event: Event | None = None
+    deliveries: Sequence[Delivery] = field(default=())
+
+
+_capture: contextvars.ContextVar[Callable[[Event], None] | None] = contextvars.ContextVar(
+    "webhooks_capture", default=None
+)
+
+
+def database() -> str:
+    """Return the alias of the database that the tables of this app live in."""
+    return router.db_for_write(Event)
+
+
+@contextmanager
+def capture(listener: Callable[[Event], None]) -> Iterator[None]:
+    """Hand each event to the listener instead of recording it, whether or not anybody listens."""
+    token = _capture.set(listener)
+    try:
+        yield
+    finally:
+        _capture.reset(token)
+
+
+def is_capturing() -> bool:
+    """Say whether events are captured rather than recorded."""
+    return _capture.get() is not None
+
+
+def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
+    """Write the events somebody listens to, and a delivery for each who does; all or nothing.
+
+    Every draft is checked and serialised before anything is written. The number of queries does not
+    depend on the number of drafts or of subscriptions.
+    """
+    drafts = list(drafts)
+    for draft in drafts:
+        catalog.check(draft.event_type)
+    listener = _capture.get()
+    if listener is not None:
+        return [_captured(draft, listener) for draft in drafts]
+    owners = [OwnerKey.of(draft.owner) for draft in drafts]
+    now = timezone.now()
+    # What can go wrong by the caller's fault does so before the transaction could be spoilt by it.
+    found = listeners.find(
+        ((draft.event_type, owner) for draft, owner in zip(drafts, owners, strict=True)),
+        using=using,
+    )
+    audiences = [
+        [one for one in found if one.hears(draft.event_type, owner)]
+        for draft, owner in zip(drafts, owners, strict=True)
+    ]
+    events = [
+        _event(draft, owner, now=now) if audience else None
+        for draft, owner, audience in zip(drafts, owners, audiences, strict=True)
+    ]
+    if not any(events):
+        return [Recorded() for _ in drafts]
+    with transaction.atomic(using=using, savepoint=False):
+        firsts = _store_events([event for event in events if event is not None], using=using)
+        recorded = [
+            _recorded(event, audience, firsts=firsts, now=now)
+            for event, audience in zip(events, audiences, strict=True)
+        ]
+        deliveries = [delivery for one in recorded for delivery in one.deliveries]
+        if deliveries:
+            Delivery.objects.using(using).bulk_create(deliveries)
+            for delivery in deliveries:
+                # The row has the database's moment; receivers of the signal see a moment as well.
+                delivery.due_at = now if delivery.due_at is not None else None
+            transaction.on_commit(partial(_announce, recorded), using=using)
+    return recorded
+
+
+def rewrite(event: Event, *, event_type: str, data: Any, using: str) -> bool:
+    """Tell a change of an event that this transaction recorded; False where it is not there.
+
+    Only for an event that is not committed yet: what was committed may have been sent.
+    """
+    catalog.check(event_type)
+    body = payloads.serialise(event_type, data, recorded_at=event.created_at)
+    rows = Event.objects.using(using).filter(pk=event.pk)
+    if not rows.update(type=event_type, body=body):
+        return False
+    event.type, event.body = event_type, body
+    return True
+
+
+def forget(event: Event, *, using: str) -> None:
+    """Take back an event that this transaction recorded."""
+    Delivery.objects.using(using).filter(event=event.pk).delete()
+    Event.objects.using(using).filter(pk=event.pk).delete()
+    event._state.adding = True
+
+
+def _captured(draft: Draft, listener: Callable[[Event], None]) -> Recorded:
+    event = _event(draft, OwnerKey.of(draft.owner), now=timezone.now())
+    listener(event)
+    return Recorded(event=event)
+
+
+def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
+    key = draft.idempotency_key or ""
+    if len(key) > 200:
+        raise ValueError("Use an idempotency_key of at most 200 characters.")
+    return Event(
+        type=draft.event_type,
+        owner_type=owner.type,
+        owner_id=owner.id,
+        body=payloads.serialise(draft.event_type, draft.data, recorded_at=now),
+        idempotency_key=key,
+        idempotency_digest=digest(owner, draft.event_type, key) if key else None,
+        created_at=now,
+    )
+
+
+def _store_events(events: Sequence[Event], *, using: str) -> dict[str, Event]:
+    """Insert the events; return the first event of each idempotency digest."""
+    rows = Event.objects.using(using)
+    keyed: dict[str, Event] = {}
+    for event in events:
+        if event.idempotency_digest is not None:
+            keyed.setdefault(event.idempotency_digest, event)
+    rows.bulk_create([event for event in events if event.idempotency_digest is None])
+    if not keyed:
+        return {}
+    # The database decides who was first, also against a transaction that runs at the same time.
+    rows.bulk_create(keyed.values(), ignore_conflicts=True)
+    return {
+        str(first.idempotency_digest): first
+        for first in rows.filter(idempotency_digest__in=list(keyed))
+    }
+
+
+def _recorded(
+    event: Event | None,
+    audience: Iterable[listeners.Listener],
+    *,
+    firsts: dict[str, Event],
+    now: datetime,
+) -> Recorded:
+    if event is None:
+        return Recorded()
+    first = firsts.get(event.idempotency_digest or "", event)
+    if first.pk != event.pk:
+        return Recorded(event=first)
+    # A subscription whose patterns match twice gets the event once.
+    hearing: dict[UUID, bool] = {one.subscription_id: one.is_active for one in audience}
+    deliveries = [
+        Delivery(
+            event=event,
+            subscription_id=subscription_id,
+            due_at=DatabaseNow() if is_active else None,
+            created_at=now,
+        )
+        for subscription_id, is_active in hearing.items()
+    ]
+    return Recorded(event=event, deliveries=deliveries)
+
+
+def _announce(recorded: Sequence[Recorded]) -> None:
+    for one in recorded:
+        # One that was taken back meanwhile has no row any more.
+        if one.event is not None and one.deliveries and not one.event._state.adding:
+            signals.event_recorded.send_robust(
+                sender=Event, event=one.event, deliveries=list(one.deliveries)
+            )

@@ -1,0 +1,201 @@
+"""The sliding window: requests under way at once, as many as help and no more.
+
+One request begins after the other while answers come quickly, because threads that share a
+processor only get in each other's way. A request that takes longer than ``PATIENCE`` stops
+counting, so that the next begins beside it: up to ``size`` at once, and up to ``per_key`` for one
+key, so that a slow receiver holds back nobody but itself. A job keeps its place until its result
+has been collected, which bounds what a killed worker can repeat.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+#: Seconds after which a request no longer holds back the next; a few times its processor time.
+PATIENCE = 0.002
+#: Seconds after which a key with a request still under way is slow.
+SLOW = 0.25
+
+
+class Window(Generic[Job, Result]):
+    """Call ``work`` for each job in a thread.
+
+    The owner submits and collects from one thread. An error of ``work`` reaches it at ``collect``.
+    """
+
+    def __init__(self, work: Callable[[Job], Result], *, size: int, per_key: int) -> None:
+        self._work = work
+        self._size, self._per_key = size, per_key
+        lock = threading.Lock()
+        self._startable_changed = threading.Condition(lock)
+        self._result_added = threading.Condition(lock)
+        self._queues: dict[Hashable, deque[Job]] = {}
+        self._began: dict[Hashable, list[float]] = {}
+        self._done: list[Result] = []
+        self._fresh: deque[float] = deque()
+        self._running = self._threads = self._idle = 0
+        self._someone_waits_for_patience = False
+        self._wanted = 0
+        self._is_closed = False
+        self._failure: Exception | None = None
+
+    def submit(self, job: Job, *, key: Hashable) -> None:
+        """Queue a job."""
+        with self._startable_changed:
+            self._queues.setdefault(key, deque()).append(job)
+            self._let_in()
+
+    def collect(self, *, timeout: float, group: int = 32) -> list[Result]:
+        """Return results, and give their places to further jobs.
+
+        Wait for ``group`` of them, or until no job is left, at most ``timeout`` seconds.
+        """
+        ends = time.monotonic() + timeout
+        with self._result_added:
+            self._wanted = min(group, self._size)
+            while not self._has_enough():
+                left = ends - time.monotonic()
+                if left <= 0 or not self._result_added.wait(left):
+                    break
+            if self._failure is not None:
+                raise self._failure
+            results, self._done = self._done, []
+            if results:
+                self._let_in()
+        return results
+
+    def withdraw(self) -> list[Job]:
+        """Take back and return the jobs that have not begun."""
+        with self._startable_changed:
+            jobs = [job for queue in self._queues.values() for job in queue]
+            self._queues.clear()
+        return jobs
+
+    def close(self) -> None:
+        """Begin no further job. What is under way ends by itself, and its result is dropped."""
+        with self._startable_changed:
+            self._is_closed = True
+            self._queues.clear()
+            self._startable_changed.notify_all()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is queued, under way, or waits to be collected."""
+        with self._startable_changed:
+            return not (self._queues or self._running or self._done or self._failure)
+
+    @property
+    def startable(self) -> int:
+        """Queued jobs that only wait for their turn, not for a place of their key."""
+        with self._startable_changed:
+            return sum(
+                len(jobs)
+                for key, jobs in self._queues.items()
+                if len(self._began.get(key, ())) < self._per_key
+            )
+
+    @property
+    def keys_under_way(self) -> set[Hashable]:
+        """Keys with a job queued or under way."""
+        with self._startable_changed:
+            return set(self._queues) | {key for key, began in self._began.items() if began}
+
+    @property
+    def slow_keys(self) -> set[Hashable]:
+        """Keys with a job that has been under way for long."""
+        with self._startable_changed:
+            since = time.monotonic() - SLOW
+            return {key for key, began in self._began.items() if began and began[0] < since}
+
+    def _let_in(self) -> None:
+        if self._idle:
+            self._startable_changed.notify()
+        elif self._threads < self._size and not self._is_closed:
+            self._threads += 1
+            threading.Thread(target=self._run, name="webhooks-sender", daemon=True).start()
+
+    def _run(self) -> None:
+        with self._startable_changed:
+            while True:
+                began = self._wait_for_turn()
+                if began is None:
+                    self._threads -= 1
+                    return
+                key, job, at = began
+                self._let_in()
+                self._startable_changed.release()
+                results: list[Result] = []
+                try:
+                    results.append(self._work(job))
+                except Exception as error:
+                    self._failure = error
+                finally:
+                    self._startable_changed.acquire()
+                self._finish(key, at, results)
+
+    def _wait_for_turn(self) -> tuple[Hashable, Job, float] | None:
+        while not self._is_closed:
+            key = self._next_key()
+            if key is None:
+                self._wait(None)
+                continue
+            now = time.monotonic()
+            while self._fresh and self._fresh[0] <= now - PATIENCE:
+                self._fresh.popleft()
+            if not self._fresh:
+                return self._begin(key, now)
+            # One thread waits for the moment at which it may begin, the others for that one.
+            if self._someone_waits_for_patience:
+                self._wait(None)
+            else:
+                self._someone_waits_for_patience = True
+                self._wait(self._fresh[0] + PATIENCE - now)
+                self._someone_waits_for_patience = False
+        return None
+
+    def _wait(self, timeout: float | None) -> None:
+        self._idle += 1
+        self._startable_changed.wait(timeout)
+        self._idle -= 1
+
+    def _next_key(self) -> Hashable | None:
+        if self._running + len(self._done) >= self._size:
+            return None
+        for key in self._queues:
+            if len(self._began.get(key, ())) < self._per_key:
+                return key
+        return None
+
+    def _begin(self, key: Hashable, now: float) -> tuple[Hashable, Job, float]:
+        jobs = self._queues.pop(key)
+        job = jobs.popleft()
+        if jobs:
+            # To the end, so that keys take turns.
+            self._queues[key] = jobs
+        self._began.setdefault(key, []).append(now)
+        self._fresh.append(now)
+        self._running += 1
+        return key, job, now
+
+    def _finish(self, key: Hashable, at: float, results: list[Result]) -> None:
+        self._began[key].remove(at)
+        if not self._began[key]:
+            del self._began[key]
+        if at in self._fresh:
+            self._fresh.remove(at)
+        self._running -= 1
+        self._done += results
+        if self._has_enough():
+            self._result_added.notify()
+
+    def _has_enough(self) -> bool:
+        if self._failure is not None or len(self._done) >= self._wanted:
+            return True
+        return not (self._running or self._queues)

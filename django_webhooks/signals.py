@@ -1,0 +1,83 @@
+"""Signals of django_webhooks, each sent with ``send_robust`` once its transaction has committed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.dispatch import Signal, receiver
+
+logger = logging.getLogger(__name__)
+
+#: An event and its deliveries were committed.
+#: Arguments: event (Event), deliveries (list of Delivery).
+event_recorded = Signal()
+
+#: One HTTP request of a delivery ended and was recorded.
+#: Arguments: attempt (Attempt), delivery (Delivery).
+attempt_finished = Signal()
+
+#: A delivery arrived. Arguments: delivery (Delivery), attempt (Attempt).
+delivery_succeeded = Signal()
+
+#: A delivery is not tried again; it is kept and can be replayed.
+#: Arguments: delivery (Delivery), attempt (Attempt or None).
+delivery_given_up = Signal()
+
+#: An endpoint was disabled because its receiver said it is gone.
+#: Arguments: endpoint (Endpoint), reason (str).
+endpoint_disabled = Signal()
+
+
+# The log: one line for each change of state, written by receivers of the signals above, so that the
+# work is not interleaved with it.
+
+
+@receiver(attempt_finished)
+def _log_retry(*, attempt: Any, delivery: Any, **kwargs: Any) -> None:
+    if attempt.outcome == "retry" and not delivery.is_over:
+        logger.warning(
+            "Delivery %s: attempt %d failed (%s), it will be tried again.",
+            delivery.pk,
+            attempt.number,
+            attempt.reason,
+            extra=_extra(delivery, attempt),
+        )
+
+
+@receiver(delivery_succeeded)
+def _log_success(*, delivery: Any, attempt: Any, **kwargs: Any) -> None:
+    logger.info(
+        "Delivery %s arrived on attempt %d.",
+        delivery.pk,
+        attempt.number,
+        extra=_extra(delivery, attempt),
+    )
+
+
+@receiver(delivery_given_up)
+def _log_end(*, delivery: Any, attempt: Any, **kwargs: Any) -> None:
+    logger.error(
+        "Delivery %s is given up (%s).",
+        delivery.pk,
+        delivery.reason,
+        extra=_extra(delivery, attempt),
+    )
+
+
+@receiver(endpoint_disabled)
+def _log_disabled(*, endpoint: Any, reason: str, **kwargs: Any) -> None:
+    logger.error(
+        "Endpoint %s is disabled (%s).",
+        endpoint.pk,
+        reason,
+        extra={"webhooks_endpoint": str(endpoint.pk), "webhooks_reason": reason},
+    )
+
+
+def _extra(delivery: Any, attempt: Any) -> dict[str, Any]:
+    return {
+        "webhooks_delivery": str(delivery.pk),
+        "webhooks_attempt": attempt.number if attempt else None,
+        "webhooks_reason": delivery.reason,
+    }

@@ -1,0 +1,164 @@
+"""Standard Webhooks 1.0 signatures: made when sending, verified when receiving.
+
+Signed is ``{webhook-id}.{webhook-timestamp}.{body}``.
+Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets as random_secrets
+import time
+from collections.abc import Iterable, Mapping
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from .exceptions import InvalidSecret, VerificationFailed
+
+PREFIX = "whsec_"
+#: Of an Ed25519 key pair: the sender's half, and what it publishes.
+PRIVATE_PREFIX, PUBLIC_PREFIX = "whsk_", "whpk_"
+MIN_BYTES, MAX_BYTES = 24, 64
+
+#: Seconds by which a request's timestamp may differ from now, either way.
+TOLERANCE = 300
+
+
+def generate_secret() -> str:
+    """Return a new signing secret: ``whsec_`` and 32 random bytes in base64."""
+    return PREFIX + base64.b64encode(random_secrets.token_bytes(32)).decode("ascii")
+
+
+def key_bytes(secret: str) -> bytes:
+    """Return the key of a secret, with or without its prefix, or raise InvalidSecret."""
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidSecret(
+            f"A signing secret is {PREFIX} followed by base64; copy it again in full."
+        ) from None
+    if not MIN_BYTES <= len(key) <= MAX_BYTES:
+        raise InvalidSecret(
+            f"A signing secret holds {MIN_BYTES} to {MAX_BYTES} random bytes, "
+            f"this one {len(key)}; generate one with signing.generate_secret()."
+        )
+    return key
+
+
+def check_secret(secret: str) -> None:
+    """Raise InvalidSecret unless requests can be signed with the secret."""
+    if secret.startswith(PRIVATE_PREFIX):
+        _private_key(secret)
+    else:
+        key_bytes(secret)
+
+
+def sign(*, secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """Return the signature of a request: ``v1,…`` (HMAC-SHA256) or ``v1a,…`` (Ed25519), in base64.
+
+    The secret is ``whsec_…`` or ``whsk_…``; raise InvalidSecret where it is malformed.
+    """
+    signed = _signed(message_id, timestamp, body)
+    if secret.startswith(PRIVATE_PREFIX):
+        return "v1a," + base64.b64encode(_private_key(secret).sign(signed)).decode("ascii")
+    return "v1," + base64.b64encode(_digest(key_bytes(secret), signed)).decode("ascii")
+
+
+def verify(
+    *,
+    secrets: Iterable[str],
+    headers: Mapping[str, str],
+    body: bytes,
+    tolerance: int = TOLERANCE,
+    now: float | None = None,
+) -> None:
+    """Raise VerificationFailed unless a signature of the request was made with one of the secrets.
+
+    Secrets are ``whsec_…``, or ``whpk_…`` of a sender that signs with Ed25519. Headers are looked
+    up by lower-case name first, then as they are usually written, so that Django's
+    ``request.headers`` and plain dictionaries both serve. ``now`` is in seconds.
+    """
+    message_id = _header(headers, "webhook-id")
+    timestamp = _timestamp(_header(headers, "webhook-timestamp"))
+    offered = _header(headers, "webhook-signature")
+    if abs((time.time() if now is None else now) - timestamp) > tolerance:
+        raise VerificationFailed(
+            f"The webhook-timestamp is more than {tolerance} seconds from now; check both clocks."
+        )
+    signed = _signed(message_id, timestamp, body)
+    secrets = list(secrets)
+    asymmetric = (PRIVATE_PREFIX, PUBLIC_PREFIX)
+    expected = [
+        _digest(key_bytes(one), signed) for one in secrets if not one.startswith(asymmetric)
+    ]
+    public_keys = [_public_key(one) for one in secrets if one.startswith(asymmetric)]
+    for signature in offered.split():
+        version, _, encoded = signature.partition(",")
+        try:
+            given = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        if version == "v1" and any(hmac.compare_digest(given, one) for one in expected):
+            return
+        if version == "v1a" and any(_holds(key, given, signed) for key in public_keys):
+            return
+    raise VerificationFailed("No signature of this request was made with a known secret.")
+
+
+def _signed(message_id: str, timestamp: int, body: bytes) -> bytes:
+    # A lone surrogate in an id, which no sender signed, must not become an error of its own.
+    return f"{message_id}.{timestamp}.".encode(errors="surrogatepass") + body
+
+
+def _digest(key: bytes, signed: bytes) -> bytes:
+    return hmac.digest(key, signed, hashlib.sha256)
+
+
+def _holds(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    try:
+        key.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _private_key(secret: str) -> Ed25519PrivateKey:
+    # The seed, then the public key that follows from it.
+    pair = _decoded(secret, PRIVATE_PREFIX, length=64)
+    key = Ed25519PrivateKey.from_private_bytes(pair[:32])
+    if key.public_key().public_bytes_raw() != pair[32:]:
+        raise InvalidSecret(f"The halves of this {PRIVATE_PREFIX} key do not belong together.")
+    return key
+
+
+def _public_key(secret: str) -> Ed25519PublicKey:
+    if secret.startswith(PRIVATE_PREFIX):
+        return _private_key(secret).public_key()
+    return Ed25519PublicKey.from_public_bytes(_decoded(secret, PUBLIC_PREFIX, length=32))
+
+
+def _decoded(secret: str, prefix: str, *, length: int) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(prefix), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != length:
+        raise InvalidSecret(f"A {prefix} key is base64 of {length} bytes; copy it again in full.")
+    return key
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name) or headers.get(name.title())
+    if not value:
+        raise VerificationFailed(f"The request has no {name} header.")
+    return value
+
+
+def _timestamp(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise VerificationFailed("The webhook-timestamp is not a number of seconds.")
+    return int(text)

@@ -1,0 +1,97 @@
+"""The Celery tasks, thin; a lost or doubled message changes timing, nothing else."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from celery import Task, shared_task
+from celery.exceptions import Retry
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
+
+from .conf import settings
+from .exceptions import RetryLater
+from .sending import dispatch, upkeep
+from .sending.waking import Waker
+
+logger = logging.getLogger(__name__)
+
+#: Messages that one sweep sends at the most, each for one worker process.
+MAX_WAKE_UPS = 8
+
+
+class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type checkers alone
+    """Let the moment of a decision be the countdown of Celery's retry."""
+
+    def retry(self, *args: Any, **options: Any) -> Retry:
+        """Come back at the moment that RetryLater names, or after Celery's own backoff."""
+        exc = options.get("exc")
+        if isinstance(exc, RetryLater):
+            left = (exc.at - timezone.now()).total_seconds()
+            # The retry policy has its own limit; Celery's counts our faults.
+            options |= {"countdown": max(0.0, left), "max_retries": self.request.retries + 1}
+        return super().retry(*args, **options)
+
+
+@shared_task(
+    bind=True,
+    base=DeliveryTask,
+    name="django_webhooks.tasks.deliver",
+    autoretry_for=(RetryLater, OperationalError, InterfaceError, BrokerError),
+    max_retries=10,
+    retry_backoff=True,
+    retry_backoff_max=60,
+    retry_jitter=True,
+    acks_late=True,
+    reject_on_worker_lost=True,
+    ignore_result=True,
+)
+def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
+    """Attempt the deliveries named, and whatever else is due."""
+    drained = dispatch.drain([UUID(one) for one in delivery_ids])
+    if drained.is_more_due:
+        deliver.delay()
+    wait = drained.next_in
+    # An eager retry would not wait; a long wait would sit in a worker's memory.
+    if wait is not None and wait <= settings.WEBHOOKS_CELERY_HORIZON and not self.request.is_eager:
+        raise RetryLater(timezone.now() + timedelta(seconds=wait))
+
+
+@shared_task(name="django_webhooks.tasks.sweep", acks_late=True, ignore_result=True)
+def sweep() -> None:
+    """Wake workers for what is due and was not told, or whose worker died."""
+    upkeep.release_forgotten()
+    batch = settings.WEBHOOKS_BATCH_SIZE
+    due = upkeep.count_due(limit=batch * MAX_WAKE_UPS)
+    for _ in range(math.ceil(due / batch)):
+        deliver.delay()
+
+
+@shared_task(name="django_webhooks.tasks.prune", acks_late=True, ignore_result=True)
+def prune() -> int:
+    """Remove deliveries that are over for longer than their retention."""
+    return upkeep.prune()
+
+
+def wake(delivery_ids: Sequence[str]) -> None:
+    """Tell a worker to look now. Returns at once and never raises."""
+    try:
+        if deliver.app.conf.task_always_eager:
+            deliver.delay(list(delivery_ids))
+        else:
+            _waker.wake(list(delivery_ids))
+    except Exception:
+        logger.exception("No worker could be told of %d deliveries.", len(delivery_ids))
+
+
+def _publish(delivery_ids: list[str]) -> None:
+    deliver.apply_async((delivery_ids,), retry=False)
+
+
+_waker = Waker(_publish)

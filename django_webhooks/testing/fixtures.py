@@ -1,0 +1,16 @@
+"""The fixtures of pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .capturing import CapturedWebhooks, capture_webhooks
+
+
+@pytest.fixture
+def webhooks() -> Iterator[CapturedWebhooks]:
+    """Capture the events that the test emits."""
+    with capture_webhooks() as captured:
+        yield captured

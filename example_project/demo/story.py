@@ -1,0 +1,146 @@
+"""The story of the demo: what happens, in order, and the account at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from urllib.request import Request, urlopen
+
+from django.db.models import Count
+
+from django_webhooks.models import Attempt, Delivery, Endpoint, Event, Subscription
+from django_webhooks.sending.replay import replay
+
+from .processes import DemoFailed, Processes
+from .receiver import Receiver
+
+#: Seconds that what was sent may take to arrive, retries included.
+PATIENCE = 45
+
+
+class Story:
+    """Tell and do."""
+
+    def __init__(
+        self, *, site: str, receiver: Receiver, processes: Processes, tell: Callable[[str], None]
+    ) -> None:
+        self.site, self.receiver, self.processes, self.tell = site, receiver, processes, tell
+        self.orders: list[int] = []
+        self.expected = 0
+
+    def run(self) -> None:
+        """Do it all; raise DemoFailed unless every event arrived with a valid signature."""
+        self.subscribe()
+        self.tell("\n1. Orders are created, changed and deleted; webhooks go out at once.")
+        self.create(3)
+        self.change("paid")
+        self.delete()
+        self.wait()
+        for mode, words in [
+            ("503", "is down and answers 503"),
+            ("reset", "resets every connection"),
+            ("busy", "is busy and asks for a second, by Retry-After"),
+        ]:
+            self.fail_for_a_while(mode, words)
+        self.give_up_and_replay()
+        self.account()
+
+    def subscribe(self) -> None:
+        """Subscribe the receiver to all order events."""
+        subscription = Subscription.objects.create(
+            name="Demo receiver",
+            event_types=["order.*"],
+            signing_secret=self.receiver.secret,
+        )
+        Endpoint.objects.create(subscription=subscription, url=self.receiver.url)
+        self.tell("   order.* is subscribed to by a receiver that verifies signatures.")
+
+    def create(self, count: int) -> None:
+        """Create orders on the site."""
+        for _ in range(count):
+            number = f"A-{time.time_ns() // 1000 % 10**9}"
+            self.orders.append(self.ask("POST", "orders/", number=number, total="42.00")["id"])
+            self.expected += 1
+
+    def change(self, status: str) -> None:
+        """Change every order on the site."""
+        for pk in self.orders:
+            self.ask("PATCH", f"orders/{pk}/", status=status)
+            self.expected += 1
+
+    def delete(self) -> None:
+        """Delete one order on the site."""
+        self.ask("DELETE", f"orders/{self.orders.pop()}/")
+        self.expected += 1
+
+    def fail_for_a_while(self, mode: str, words: str) -> None:
+        """Let the receiver fail, then recover; the retries arrive."""
+        number = {"503": 2, "reset": 3, "busy": 4}[mode]
+        self.tell(f"\n{number}. The receiver {words}; deliveries are retried with backoff.")
+        failed = sum(self.receiver.account.answers.values()) + 4
+        self.receiver.mode = mode
+        self.create(2)
+        self.receiver.wait_for(lambda one: sum(one.answers.values()) >= failed, seconds=PATIENCE)
+        self.tell("   The receiver recovers.")
+        self.receiver.mode = "ok"
+        self.wait()
+
+    def give_up_and_replay(self) -> None:
+        """Let the receiver refuse an event for good, then replay it."""
+        self.tell("\n5. The receiver refuses an event for good; it is given up, and replayed.")
+        self.receiver.mode = "refuse"
+        self.create(1)
+        self.until(lambda: Delivery.objects.given_up().exists(), "nothing was given up")
+        lost = Delivery.objects.given_up().get()
+        self.tell(f"   {lost.explain()}")
+        self.receiver.mode = "ok"
+        replay([lost])
+        self.tell("   Staff replay it; the sweep finds it.")
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until all that was done so far has arrived, and is recorded so."""
+        accepted = self.receiver.account.accepted
+        self.until(lambda: len(accepted) >= self.expected, "events are missing")
+        self.until(lambda: not Delivery.objects.waiting().exists(), "deliveries still wait")
+
+    def until(self, condition: Callable[[], bool], trouble: str) -> None:
+        """Wait for a condition; raise DemoFailed with the trouble otherwise."""
+        ends = time.monotonic() + PATIENCE
+        while not condition():
+            self.processes.check()
+            if time.monotonic() > ends:
+                have = len(self.receiver.account.accepted)
+                raise DemoFailed(f"{trouble}: {have} of {self.expected} arrived.")
+            time.sleep(0.05)
+
+    def account(self) -> None:
+        """Tell what became of everything; raise DemoFailed where it does not add up."""
+        account = self.receiver.account
+        outcomes = Attempt.objects.values_list("outcome").annotate(Count("pk")).order_by("outcome")
+        rows = [
+            ("events recorded", Event.objects.count()),
+            ("events that arrived, signature valid", len(account.accepted)),
+            ("events that arrived more than once", sum(n > 1 for n in account.times.values())),
+            ("signatures that did not hold", account.forged),
+            *((f"attempts: {outcome}", count) for outcome, count in outcomes),
+            ("deliveries given up, then replayed", Delivery.objects.given_up().count()),
+            ("deliveries that still wait", Delivery.objects.waiting().count()),
+        ]
+        width = max(len(name) for name, _ in rows)
+        self.tell("\n   " + "─" * (width + 8))
+        for name, number in rows:
+            self.tell(f"   {name:{width}} {number:>6}")
+        self.tell("   " + "─" * (width + 8))
+        events = {event.message_id: event.payload for event in Event.objects.all()}
+        if events != account.accepted or account.forged:
+            raise DemoFailed("What arrived is not what was recorded.")
+
+    def ask(self, method: str, path: str, **data: str) -> dict[str, int]:
+        """Send a request to the site."""
+        body = json.dumps(data).encode() if data else None
+        with urlopen(Request(self.site + path, data=body, method=method), timeout=30) as answer:
+            text = answer.read()
+        found: dict[str, int] = json.loads(text) if text else {}
+        return found

@@ -1,0 +1,1 @@
+"""Tests: decisions in unit, rows and wire in integration, processes in acceptance."""

@@ -1,0 +1,51 @@
+"""Settings from the environment that the tests make."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import environ
+from kombu import Queue
+
+from django_webhooks import beat
+
+env = environ.Env()
+SECRET_KEY = "only for tests"
+USE_TZ = True
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.acceptance.site.web"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks", "tests.acceptance.site"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {"default": env.db("ACCEPTANCE_DATABASE")}
+DATABASES["default"]["ATOMIC_REQUESTS"] = True
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
+    }
+
+CELERY_BROKER_URL = env.str("ACCEPTANCE_BROKER")
+CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(env.str("ACCEPTANCE_BROKER_OPTIONS", "{}"))
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+# Each test has queues of its own, so that none gets what another left.
+QUEUE = env.str("ACCEPTANCE_QUEUE")
+CELERY_TASK_DEFAULT_QUEUE = QUEUE
+CELERY_TASK_QUEUES = [Queue(QUEUE)]
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {**beat.SCHEDULE["django_webhooks.sweep"], "schedule": 1.0},
+}
+CELERY_BEAT_SCHEDULE_FILENAME = os.path.join(env.str("ACCEPTANCE_FOLDER"), f"beat-{os.getpid()}")
+
+WEBHOOKS_REQUIRE_HTTPS = False
+WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES = True
+WEBHOOKS_RETRY_BASE = 0.3
+WEBHOOKS_RETRY_FACTOR = 1.5
+WEBHOOKS_RETRY_ATTEMPTS = 40
+WEBHOOKS_TIMEOUT = 3.0
+WEBHOOKS_LEASE_SECONDS = 5.0
+globals().update(json.loads(env.str("ACCEPTANCE_SETTINGS", "{}")))

@@ -1,0 +1,328 @@
+"""A stage: a stack of database and broker, and the processes that run on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from tests.services import SERVICES
+
+#: Seconds that anything may take.
+PATIENCE = 60
+
+
+def free_port() -> int:
+    """Return a port on loopback that nothing listens on, and that no client is given.
+
+    Below the range of ephemeral ports: a client that asks a server in vain, again and again, could
+    be given the server's own port otherwise, and keep it from starting.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def until(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE) -> Any:
+    """Return what the condition returns once it is true; fail with ``what`` otherwise."""
+    ends = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > ends:
+            raise AssertionError(f"After {seconds:.0f} s: {what}")
+        time.sleep(0.05)
+    return found
+
+
+class Stage:
+    """One stack, its processes, and the means to break them."""
+
+    def __init__(
+        self, folder: Path, *, database: str, broker: str, options: dict[str, Any] | None = None
+    ) -> None:
+        self.folder, self.database, self.broker = folder, database, broker
+        self.options = options or {}
+        self.queue = f"webhooks-tests-{uuid.uuid4().hex}"
+        self.settings: dict[str, Any] = {}
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.site = ""
+
+    def environment(self, **changed: str) -> dict[str, str]:
+        """Return the environment of a process on this stage."""
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.acceptance.site.settings",
+            "ACCEPTANCE_DATABASE": self.database,
+            "ACCEPTANCE_BROKER": self.broker,
+            "ACCEPTANCE_BROKER_OPTIONS": json.dumps(self.options),
+            "ACCEPTANCE_QUEUE": self.queue,
+            "ACCEPTANCE_FOLDER": str(self.folder),
+            "ACCEPTANCE_SETTINGS": json.dumps(self.settings),
+            **changed,
+        }
+
+    def start(self, *arguments: str, ready: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a Python module in a process group of its own, and wait until it is ready."""
+        log = self.folder / f"{len(self.children)}-{arguments[0].rsplit('.')[-1]}.log"
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", *arguments],
+                env=self.environment(**environment),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.children.append(child)
+
+        def is_ready() -> bool:
+            text = log.read_text(errors="replace")
+            assert child.poll() is None, f"{arguments} ended with {child.returncode}: {text}"
+            return ready in text
+
+        until(is_ready, f"{arguments} was not ready")
+        return child
+
+    def worker(self, *, pool: str = "prefork", concurrency: int = 2) -> subprocess.Popen[bytes]:
+        """Start a Celery worker."""
+        return self.start(
+            "celery", "-A", "tests.acceptance.site.celery", "worker", "-P", pool,
+            "-c", str(concurrency), "-l", "info", "-n", f"{uuid.uuid4().hex}@%h",
+            ready="ready.",
+        )  # fmt: skip
+
+    def beat(self) -> subprocess.Popen[bytes]:
+        """Start a beat, whose sweep runs each second."""
+        return self.start(
+            "celery", "-A", "tests.acceptance.site.celery", "beat", "-l", "info", "--pidfile=",
+            ready="beat: Starting",
+        )  # fmt: skip
+
+    def web(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the web process."""
+        port = free_port()
+        self.site = f"http://127.0.0.1:{port}/"
+        return self.start("tests.acceptance.site.web", str(port), ready="ready.", **environment)
+
+    def ask(self, name: str, how: str = "well") -> dict[str, Any] | None:
+        """Have the web process create a thing; None where it failed."""
+        from urllib.parse import urlencode
+
+        query = urlencode({"name": name, "how": how})
+        try:
+            with urlopen(Request(f"{self.site}things/?{query}"), timeout=30) as answer:
+                found: dict[str, Any] = json.loads(answer.read())
+                return found
+        except (HTTPError, OSError):
+            return None
+
+    def python(self, code: str) -> Any:
+        """Run code in a process of the site, and return the JSON that it prints last."""
+        prologue = "import json, django; django.setup()\nimport tests.acceptance.site.celery\n"
+        ran = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", prologue + code],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout.splitlines()[-1]) if ran.stdout.strip() else None
+
+    def migrate(self) -> None:
+        """Make the tables."""
+        self.python(
+            "from django.core.management import call_command\n"
+            "call_command('migrate', run_syncdb=True, verbosity=0)"
+        )
+
+    def subscribe(self, url: str) -> None:
+        """Subscribe a receiver to everything."""
+        self.python(
+            "from django_webhooks.models import *\n"
+            "s = Subscription.objects.create(name='test', event_types=['*'],"
+            " signing_secret='whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')\n"
+            f"Endpoint.objects.create(subscription=s, url={url!r})"
+        )
+
+    def emit(self, count: int) -> None:
+        """Record things and their events without telling a worker."""
+        self.python(
+            "from django_webhooks.sending import outbox\n"
+            "from tests.acceptance.site.models import Thing\n"
+            f"things = [Thing.objects.create(name=str(n)) for n in range({count})]\n"
+            "outbox.record([outbox.Draft(event_type='thing.created',"
+            " data={'id': t.pk, 'name': t.name}) for t in things], using='default')"
+        )
+
+    def committed(self) -> set[int]:
+        """Return the keys of the things that were committed."""
+        return set(
+            self.python(
+                "from tests.acceptance.site.models import Thing\n"
+                "print(json.dumps(list(Thing.objects.values_list('pk', flat=True))))"
+            )
+        )
+
+    def statuses(self) -> dict[str, int]:
+        """Return how many deliveries there are, by status."""
+        found: dict[str, int] = self.python(
+            "from django.db.models import Count\nfrom django_webhooks.models import Delivery\n"
+            "print(json.dumps(dict(Delivery.objects.order_by().values_list('status')"
+            ".annotate(Count('pk')))))"
+        )
+        return found
+
+    def purge(self) -> None:
+        """Lose every message that waits in the broker."""
+        self.python("tests.acceptance.site.celery.app.control.purge()")
+
+    def stop(self, child: subprocess.Popen[bytes], signum: int = signal.SIGTERM) -> None:
+        """Signal a process, or its whole group where it is killed, and wait for its end."""
+        if child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                if signum == signal.SIGKILL:
+                    os.killpg(child.pid, signum)
+                else:
+                    child.send_signal(signum)
+        child.wait(PATIENCE)
+
+    def close(self) -> None:
+        """End everything that was started."""
+        for child in reversed(self.children):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait(10)
+
+
+class Proxy:
+    """Stands between a process and a server: passes, refuses, or swallows all that is sent."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.port = free_port()
+        self.swallows = False
+        self._listener: socket.socket | None = None
+        self._connections: list[socket.socket] = []
+        self.accept()
+
+    def accept(self) -> None:
+        """Listen, and pass on what comes."""
+        self.swallows = False
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
+
+    def refuse(self) -> None:
+        """Listen no more, and cut all connections."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self._connections.clear()
+
+    def _serve(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(self.target)
+                self._connections += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                while self.swallows:
+                    time.sleep(0.05)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def postgres_database(*, template: str = "template1") -> Iterator[str]:
+    """Create a database of its own, a copy of the template, and yield its URL."""
+    import psycopg
+
+    service = SERVICES["postgres"]
+    user = os.environ.get("POSTGRES_USER", "postgres")
+    password = os.environ.get("POSTGRES_PASSWORD", "")
+    name = f"webhooks_tests_{uuid.uuid4().hex}"
+    with psycopg.connect(
+        host=service.host,
+        port=service.port,
+        user=user,
+        password=password,
+        dbname="postgres",
+        autocommit=True,
+    ) as server:
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        try:
+            yield f"postgres://{user}:{password}@{service.host}:{service.port}/{name}"
+        finally:
+            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+class PrivatePostgres:
+    """A PostgreSQL server that a test may restart."""
+
+    def __init__(self, folder: Path) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        self.programs = found[-1] if found else Path(shutil.which("initdb") or "").parent
+        self.folder, self.port = folder, free_port()
+        # It refuses to run as root.
+        self.account: dict[str, Any] = {"user": "postgres"} if os.geteuid() == 0 else {}
+        if self.account:
+            folder.chmod(0o755)
+            shutil.chown(folder, "postgres")
+        self.run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-N")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """The URL of its database."""
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of its programs."""
+        subprocess.run(
+            [str(self.programs / program), *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            cwd=self.folder,
+            **self.account,
+        )
+
+    def start(self) -> None:
+        """Start it."""
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -F"
+        log = str(self.folder / "log")
+        self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it, and cut every connection."""
+        self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "fast", "stop")
+
+    def close(self) -> None:
+        """See that it is stopped, whatever became of it."""
+        with contextlib.suppress(subprocess.SubprocessError):
+            self.stop()

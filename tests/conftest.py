@@ -1,0 +1,44 @@
+"""What every test has: services that are there or said to be missing, no leftovers in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .services import REQUIRED, SERVICES
+
+DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
+_missing: dict[str, str] = {}
+
+
+def _why_missing(name: str) -> str:
+    if name not in _missing:
+        _missing[name] = SERVICES[name].missing()
+    return _missing[name]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from . import celery  # noqa: F401  # the tasks of this process belong to it
+
+    if DATABASE in SERVICES and (reason := _why_missing(DATABASE)):
+        pytest.exit(f"Not run on {reason}.", returncode=1 if REQUIRED else 0)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name in SERVICES:
+        if item.get_closest_marker(name) and (reason := _why_missing(name)):
+            message = f"needs {reason}"
+            if REQUIRED:
+                pytest.fail(message)
+            pytest.skip(message)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    from django_webhooks.sending import listeners
+
+    listeners.forget_silence()
+    yield
+    listeners.forget_silence()

@@ -1,0 +1,101 @@
+"""What the work costs the database, in statements."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from django_webhooks import tasks
+from django_webhooks.sending import dispatch, upkeep
+from tests import factories
+from tests.factories import Clock
+from tests.receivers import receiving
+
+pytestmark = pytest.mark.django_db
+
+#: SQLite has the clock of this machine and is not asked for it.
+CLOCK = 0 if connection.vendor == "sqlite" else 1
+
+
+class Statements(CaptureQueriesContext):
+    """Keep the statements, without those that begin and end transactions."""
+
+    def __init__(self):
+        super().__init__(connection)
+
+    def verbs(self):
+        found = [query["sql"].split()[0] for query in self.captured_queries]
+        return [verb for verb in found if verb in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
+
+
+def drained(clock, ids, monkeypatch):
+    # While a request is under way, others look for work every few hundredths of a second.
+    monkeypatch.setattr(dispatch, "TICK", 5.0)
+    with Statements() as statements:
+        dispatch.drain(ids, clock=clock)
+    return statements.verbs()
+
+
+def test_one_delivery(monkeypatch):
+    with receiving(204) as receiver:
+        delivery = factories.delivery(receiver.url)
+
+        verbs = drained(Clock(), [delivery.pk], monkeypatch)
+
+    lease, load, look = ["SELECT", "UPDATE"], ["SELECT"] * 3, ["SELECT"]
+    record = ["SELECT", "SELECT", "INSERT", "UPDATE"]
+    assert verbs == [*lease, *load, *look, *record]
+
+
+def test_thirty_deliveries_cost_as_much_as_one(monkeypatch):
+    with receiving(204) as receiver:
+        factories.subscription(url=receiver.url)
+        for number in range(30):
+            factories.record(data={"id": number})
+
+        verbs = drained(Clock(), [], monkeypatch)
+
+    assert len(receiver.requests) == 30
+    assert len(verbs) == 10
+
+
+def test_nothing_to_do(monkeypatch):
+    assert drained(Clock(), [], monkeypatch) == ["SELECT"]
+
+
+@pytest.fixture
+def no_worker(monkeypatch):
+    monkeypatch.setattr(tasks.deliver, "delay", lambda *args: None)
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_sweep_of_much_costs_as_much_as_a_sweep_of_nothing():
+    factories.subscription()
+    with Statements() as idle:
+        tasks.sweep()
+    for number in range(30):
+        factories.record(data={"id": number})
+    with Statements() as busy:
+        tasks.sweep()
+
+    # Subscriptions that changed, what they held, the clock, the count.
+    assert idle.verbs() == ["SELECT", "UPDATE", *["SELECT"] * CLOCK, "SELECT"]
+    assert busy.verbs() == idle.verbs()
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_sweep_where_nobody_ever_listened():
+    with Statements() as statements:
+        tasks.sweep()
+
+    assert statements.verbs() == ["SELECT"] * (2 + CLOCK)
+
+
+def test_what_is_due_is_counted_no_further_than_asked():
+    factories.subscription()
+    for number in range(6):
+        factories.record(data={"id": number})
+    now = Clock()()
+
+    assert [upkeep.count_due(limit=limit, now=now) for limit in (2, 6, 100)] == [2, 6, 6]

@@ -1,0 +1,231 @@
+"""What happens to a delivery while a worker has it, and to a worker that cannot go on."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from django_webhooks import signals
+from django_webhooks.models import Attempt, Delivery, Endpoint
+from django_webhooks.policies import outcome as outcomes
+from django_webhooks.policies.outcome import Outcome, Verdict
+from django_webhooks.sending import dispatch, leases, ledger
+from django_webhooks.sending.attempt import Job, Result
+from django_webhooks.sending.transport import Answer as Answered
+from django_webhooks.sending.transport import NoAnswer
+from tests import factories
+from tests.factories import Clock
+from tests.receivers import receiving
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def disabled():
+    found = []
+
+    def hear(*, endpoint, reason, **kwargs):
+        found.append((endpoint.pk, reason))
+
+    signals.endpoint_disabled.connect(hear)
+    yield found
+    signals.endpoint_disabled.disconnect(hear)
+
+
+def lease(clock):
+    """Lease what is due, as a worker does, and return the jobs."""
+    deliveries = leases.take(now=clock(), limit=100, using="default").deliveries
+    return [
+        Job(
+            delivery=one,
+            subscription=one.subscription,
+            endpoint=one.subscription.endpoints.get(),
+            policy=one.subscription.retry_policy,
+        )
+        for one in deliveries
+    ]
+
+
+def result(job, clock, *, status=None):
+    """Return what a request would have brought: a status, or no answer."""
+    if status is None:
+        response, outcome = NoAnswer(reason="timeout"), outcomes.of_failure("timeout")
+    else:
+        response = Answered(status=status)
+        outcome = outcomes.of_answer(status, {}, now=clock())
+    return Result(job=job, started_at=clock(), duration=0.1, response=response, outcome=outcome)
+
+
+def record(clock, *results):
+    return ledger.record(results, now=clock(), using="default")
+
+
+def test_a_subscription_paused_meanwhile_holds_what_failed_when_it_is_due(clock):
+    with receiving(204) as receiver:
+        delivery = factories.delivery(receiver.url)
+        [job] = lease(clock)
+        delivery.subscription.pause()
+        record(clock, result(job, clock, status=500))
+        delivery.refresh_from_db()
+        assert (delivery.status, delivery.due_at > clock()) == ("waiting", True)
+
+        clock.move(minutes=1)
+        dispatch.drain(clock=clock)
+        delivery.refresh_from_db()
+        assert (delivery.status, delivery.due_at, receiver.requests) == ("waiting", None, [])
+
+        delivery.subscription.resume()
+        clock.move(minutes=5)
+        dispatch.drain(clock=clock)
+
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts_made) == ("succeeded", 2)
+
+
+def test_what_succeeded_meanwhile_has_succeeded(clock):
+    delivery = factories.delivery()
+    [job] = lease(clock)
+    delivery.subscription.pause()
+
+    record(clock, result(job, clock, status=200))
+
+    delivery.refresh_from_db()
+    assert delivery.status == "succeeded"
+
+
+def test_a_subscription_deleted_meanwhile_keeps_the_attempt_and_stays_cancelled(clock):
+    delivery = factories.delivery()
+    [job] = lease(clock)
+    delivery.subscription.delete()
+
+    assert record(clock, result(job, clock, status=200)) == []
+
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.reason) == ("cancelled", "subscription_deleted")
+    assert [(one.is_late, one.endpoint) for one in Attempt.objects.all()] == [(True, None)]
+
+
+def test_an_endpoint_that_several_requests_find_gone_is_disabled_once(clock, disabled, caplog):
+    factories.subscription()
+    for number in range(5):
+        factories.record(data={"id": number})
+    jobs = lease(clock)
+
+    record(clock, *[result(job, clock, status=410) for job in jobs[:3]])
+    record(clock, *[result(job, clock, status=410) for job in jobs[3:]])
+
+    endpoint = Endpoint.objects.get()
+    assert disabled == [(endpoint.pk, "http_410")]
+    lines = [line for line in caplog.records if "is disabled" in line.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].webhooks_endpoint == str(endpoint.pk)
+    assert Delivery.objects.given_up().count() == 5
+
+
+def test_a_late_410_tells_all_the_same_that_the_endpoint_is_gone(clock, disabled):
+    factories.delivery()
+    [job] = lease(clock)
+    clock.move(seconds=61)
+    lease(clock)
+
+    record(clock, result(job, clock, status=410))
+
+    assert not Endpoint.objects.usable().exists()
+    assert len(disabled) == 1
+    assert Delivery.objects.get().status == "waiting"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("step", ["_move", "_disable_gone"])
+def test_attempts_and_states_are_written_together_or_not_at_all(clock, monkeypatch, step):
+    delivery = factories.delivery()
+    [job] = lease(clock)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError(step)
+
+    monkeypatch.setattr(ledger, step, fail)
+    with pytest.raises(RuntimeError, match=step):
+        record(clock, result(job, clock, status=410))
+
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts_made) == ("waiting", 0)
+    assert not Attempt.objects.exists()
+    assert Endpoint.objects.usable().exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_signals_are_sent_when_all_is_written(clock):
+    factories.delivery()
+    [job] = lease(clock)
+    seen = []
+
+    def look(*, delivery, **kwargs):
+        seen.append((connection.in_atomic_block, Delivery.objects.get().status, delivery.status))
+
+    signals.delivery_succeeded.connect(look)
+    try:
+        record(clock, result(job, clock, status=200))
+    finally:
+        signals.delivery_succeeded.disconnect(look)
+
+    assert seen == [(False, "succeeded", "succeeded")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_transaction_is_open_while_the_network_is_used(clock, monkeypatch):
+    factories.delivery()
+    open_, real = [], dispatch.attempt.make
+
+    def make(job, *, now):
+        # The thread of the run is waiting: nothing changes under this look at it.
+        open_.append(owner.in_atomic_block)
+        return real(job, now=now)
+
+    owner = connection._connections[connection._alias]
+    monkeypatch.setattr(dispatch.attempt, "make", make)
+    dispatch.drain(clock=clock)
+
+    assert open_ == [False]
+
+
+def test_the_object_in_memory_says_what_its_row_says(clock):
+    factories.subscription(retry_attempts=2)
+    for number in range(3):
+        factories.record(data={"id": number})
+    one, two, three = lease(clock)
+    Delivery.objects.filter(pk=two.delivery.pk).update(attempts_made=1)
+    two.delivery.attempts_made = 1
+
+    record(clock, result(one, clock, status=200), result(two, clock), result(three, clock))
+
+    columns = ("status", "due_at", "lease_token", "attempts_made", "reason", "finished_at")
+    for job in (one, two, three):
+        row = Delivery.objects.values(*columns).get(pk=job.delivery.pk)
+        assert row == {name: getattr(job.delivery, name) for name in columns}
+    states = [job.delivery.status for job in (one, two, three)]
+    assert states == ["succeeded", "given_up", "waiting"]
+
+
+def test_hundreds_of_retries_cost_as_many_queries_as_one(clock, django_assert_num_queries):
+    factories.subscription(url="http://127.0.0.1:9/")
+    for number in range(31):
+        factories.record(data={"id": number})
+    first, *others = lease(clock)
+    gone = Outcome(verdict=Verdict.RETRY, reason="http_500")
+
+    def failed(job):
+        return Result(
+            job=job, started_at=clock(), duration=0.1, response=Answered(status=500), outcome=gone
+        )
+
+    # Savepoint, rows, endpoints, attempts, states, savepoint.
+    with django_assert_num_queries(6):
+        record(clock, failed(first))
+    with django_assert_num_queries(6):
+        record(clock, *[failed(job) for job in others])

@@ -1,0 +1,179 @@
+"""Leases: a delivery is in at most one worker's hands."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from django_webhooks.fields import uuid7
+from django_webhooks.models import Delivery
+from django_webhooks.sending import leases
+from tests import factories
+from tests.factories import Clock
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def deliveries():
+    factories.subscription()
+    return [factories.record(data={"id": number})[0] for number in range(5)]
+
+
+def take(clock, **options):
+    options.setdefault("limit", 100)
+    return leases.take(now=clock(), using="default", **options)
+
+
+def test_what_is_due_is_leased_for_a_while(clock, deliveries):
+    lease = take(clock)
+
+    assert {one.pk for one in lease.deliveries} == {one.pk for one in deliveries}
+    assert lease.until == clock() + timedelta(seconds=60)
+    for one in Delivery.objects.all():
+        assert (one.lease_token, one.due_at) == (lease.token, lease.until)
+
+
+def test_what_is_leased_is_not_leased_again(clock, deliveries):
+    take(clock)
+
+    assert take(clock).deliveries == []
+
+
+def test_what_a_dead_worker_held_is_leased_again(clock, deliveries):
+    first = take(clock)
+    clock.move(seconds=60)
+
+    second = take(clock)
+
+    assert len(second.deliveries) == 5
+    assert second.token != first.token
+
+
+def test_the_longest_due_comes_first(clock, deliveries):
+    oldest = deliveries[3]
+    Delivery.objects.filter(pk=oldest.pk).update(due_at=clock() - timedelta(hours=1))
+
+    [taken] = take(clock, limit=1).deliveries
+
+    assert taken.pk == oldest.pk
+
+
+def test_ids_limit_what_is_taken(clock, deliveries):
+    wanted = {deliveries[1].pk, deliveries[2].pk}
+
+    assert {one.pk for one in take(clock, ids=wanted).deliveries} == wanted
+
+
+def test_ids_that_do_not_exist_are_ignored(clock):
+    assert take(clock, ids=[uuid7()]).deliveries == []
+
+
+def test_subscriptions_can_be_passed_over(clock, deliveries):
+    other = factories.subscription(event_types=["user.*"])
+    [kept] = factories.record("user.joined")
+
+    taken = take(clock, except_subscriptions=[deliveries[0].subscription_id]).deliveries
+
+    assert [one.pk for one in taken] == [kept.pk]
+    assert taken[0].subscription == other
+
+
+def test_what_is_not_due_is_left(clock, deliveries):
+    Delivery.objects.update(due_at=clock() + timedelta(seconds=1))
+
+    assert take(clock).deliveries == []
+
+
+def test_what_was_given_back_can_be_taken_at_once(clock, deliveries):
+    lease = take(clock)
+
+    assert leases.give_back(lease.deliveries, now=clock(), using="default") == 5
+    assert len(take(clock).deliveries) == 5
+
+
+def test_only_the_holder_gives_back(clock, deliveries):
+    lost = take(clock)
+    clock.move(seconds=61)
+    take(clock)
+
+    assert leases.give_back(lost.deliveries, now=clock(), using="default") == 0
+    assert leases.hold(lost.deliveries, using="default") == 0
+
+
+def test_a_lease_costs_the_same_for_one_and_for_many(clock, django_assert_max_num_queries):
+    factories.subscription()
+    for number in range(20):
+        factories.record(data={"id": number})
+
+    with django_assert_max_num_queries(8):
+        assert len(take(clock).deliveries) == 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_look_at_once_share_the_work():
+    factories.subscription()
+    for number in range(60):
+        factories.record(data={"id": number})
+    clock, ready, taken = Clock(), threading.Barrier(4), []
+
+    def run():
+        try:
+            ready.wait(5)
+            while found := take(clock, limit=7).deliveries:
+                taken.extend(one.pk for one in found)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(taken) == 60
+    assert len(set(taken)) == 60
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="reads PostgreSQL's query plans")
+def test_finding_due_work_uses_its_index_whatever_is_finished(clock):
+    factories.subscription()
+    [kept] = factories.record()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO django_webhooks_delivery
+                (id, event_id, subscription_id, replay, status, attempts_made, reason,
+                 created_at, finished_at)
+            SELECT gen_random_uuid(), event_id, subscription_id, number, 'succeeded', 1, '',
+                   now(), now()
+            FROM django_webhooks_delivery, generate_series(1, 32000) AS number
+            """
+        )
+        for _ in range(6):
+            cursor.execute(
+                """
+                INSERT INTO django_webhooks_delivery
+                    (id, event_id, subscription_id, replay, status, attempts_made, reason,
+                     created_at, finished_at)
+                SELECT gen_random_uuid(), event_id, NULL, replay, 'succeeded', 1, '', now(), now()
+                FROM django_webhooks_delivery WHERE status = 'succeeded' LIMIT 32000
+                """
+            )
+        cursor.execute("ANALYZE django_webhooks_delivery")
+    assert Delivery.objects.succeeded().count() >= 200_000
+    due = Delivery.objects.due(clock()).values_list("pk", flat=True)[:100]
+
+    plan = due.select_for_update(skip_locked=True).explain()
+
+    assert "webhooks_delivery_due" in plan
+    assert [one.pk for one in take(clock).deliveries] == [kept.pk]

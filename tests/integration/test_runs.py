@@ -1,0 +1,108 @@
+"""Runs: how one ends, in time or by a fault, and what it says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError
+
+from django_webhooks.models import Delivery
+from django_webhooks.sending import dispatch
+from tests import factories
+from tests.factories import Clock
+from tests.receivers import Answer, receiving
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_the_earliest_of_all_retries_is_told(clock):
+    with (
+        receiving(Answer(503, {"Retry-After": "300"})) as quick,
+        receiving(Answer(503, {"Retry-After": "100"}, delay=0.4)) as slow,
+    ):
+        factories.subscription(url=quick.url, event_types=["order.*"])
+        factories.subscription(url=slow.url, event_types=["user.*"])
+        factories.record("order.paid")
+        factories.record("user.joined")
+        drained = dispatch.drain(clock=clock)
+
+    assert drained.attempts == 2
+    assert drained.next_in == pytest.approx(100, abs=2)
+
+
+def test_a_run_that_ends_with_nothing_queued_has_nothing_to_give_back(clock, settings):
+    settings.WEBHOOKS_DRAIN_SECONDS = 0.05
+    with receiving(Answer(204, delay=0.3)) as receiver:
+        delivery = factories.delivery(receiver.url)
+        drained = dispatch.drain(clock=clock)
+
+    delivery.refresh_from_db()
+    assert (drained.attempts, drained.is_more_due, delivery.status) == (1, False, "succeeded")
+
+
+def test_an_attempt_that_would_outlast_its_lease_is_given_back(clock, settings):
+    settings.WEBHOOKS_DRAIN_SECONDS = 0.1
+    with receiving(204) as receiver:
+        delivery = factories.delivery(receiver.url)
+        leasing = threading.current_thread()
+        late = clock() + timedelta(seconds=50)
+
+        drained = dispatch.drain(
+            clock=lambda: clock() if threading.current_thread() is leasing else late
+        )
+
+    delivery.refresh_from_db()
+    assert (drained.attempts, receiver.requests) == (0, [])
+    assert drained.is_more_due
+    assert (delivery.lease_token, delivery.due_at) == (None, clock())
+
+
+def test_a_database_that_fails_ends_the_run_and_its_threads(clock, monkeypatch):
+    before = set(threading.enumerate())
+
+    def fail(**kwargs):
+        raise OperationalError("gone")
+
+    with receiving(Answer(204, delay=0.2)) as receiver:
+        factories.delivery(receiver.url)
+        monkeypatch.setattr(dispatch.ledger, "record", lambda *args, **kwargs: fail())
+        with pytest.raises(OperationalError):
+            dispatch.drain(clock=clock)
+        ends = time.monotonic() + 5
+        while _senders(before) and time.monotonic() < ends:
+            time.sleep(0.01)
+
+    assert _senders(before) == []
+    assert Delivery.objects.get().lease_token is not None
+
+
+def test_settings_that_make_no_sense_end_the_run_rather_than_hanging_it(clock, settings):
+    factories.delivery()
+    settings.WEBHOOKS_TIMEOUT = "15"
+
+    with pytest.raises(TypeError):
+        dispatch.drain(clock=clock)
+
+
+def test_ids_that_are_no_longer_due_do_not_hide_what_is(clock):
+    with receiving(204) as receiver:
+        factories.subscription(url=receiver.url)
+        [waiting], [due] = factories.record(), factories.record()
+        Delivery.objects.filter(pk=waiting.pk).update(due_at=clock() + timedelta(hours=1))
+        drained = dispatch.drain([waiting.pk], clock=clock)
+
+    due.refresh_from_db()
+    assert (drained.attempts, due.status) == (1, "succeeded")
+
+
+def _senders(before):
+    new = set(threading.enumerate()) - before
+    return [one for one in new if one.name == "webhooks-sender"]

@@ -1,0 +1,161 @@
+"""The tasks: thin, and honest about retries."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from celery.exceptions import Retry
+from django.db import OperationalError
+
+from django_webhooks import tasks
+from django_webhooks.exceptions import RetryLater
+from django_webhooks.models import Delivery
+from django_webhooks.sending import dispatch
+from django_webhooks.sending.dispatch import Drained
+from tests import factories
+from tests.receivers import receiving
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def drained(monkeypatch):
+    """Let a run end as the test says, and keep the ids it was given."""
+    found = []
+
+    def will(outcome):
+        def drain(ids):
+            found.append(list(ids))
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr(dispatch, "drain", drain)
+        return found
+
+    return will
+
+
+@pytest.fixture
+def countdown(monkeypatch):
+    """What Celery was asked to wait before the next try."""
+    asked = []
+
+    def apply_async(self, *args, **options):
+        asked.append(self.options.get("countdown"))
+
+    monkeypatch.setattr("celery.canvas.Signature.apply_async", apply_async)
+    return asked
+
+
+def run(*ids):
+    """Run the task as a worker would."""
+    tasks.deliver.push_request(
+        args=(list(ids),), kwargs={}, called_directly=False, is_eager=False, retries=0
+    )
+    try:
+        tasks.deliver.run(list(ids))
+    finally:
+        tasks.deliver.pop_request()
+
+
+def test_ids_go_to_the_run(drained):
+    found = drained(Drained())
+    key = factories.event().pk
+
+    tasks.deliver([str(key)])
+
+    assert found == [[key]]
+
+
+def test_a_retry_soon_is_celerys_with_the_moment_as_its_countdown(drained, countdown):
+    drained(Drained(attempts=1, next_in=30.0))
+
+    with pytest.raises(Retry) as caught:
+        run()
+
+    assert isinstance(caught.value.exc, RetryLater)
+    assert countdown == [pytest.approx(30.0, abs=1)]
+
+
+def test_a_retry_beyond_the_horizon_is_left_to_the_sweep(drained, countdown):
+    drained(Drained(attempts=1, next_in=601.0))
+
+    run()
+
+    assert countdown == []
+
+
+def test_a_fault_of_ours_is_repeated_with_celerys_backoff(drained, countdown):
+    drained(OperationalError("gone"))
+
+    with pytest.raises(Retry):
+        run()
+
+    # Jitter makes it anything from 0 to the first step.
+    assert 0 <= countdown[0] <= 1
+
+
+def test_an_eager_run_does_not_wait(settings):
+    with receiving(500) as receiver:
+        delivery = factories.delivery(receiver.url)
+        Delivery.objects.update(due_at=datetime.now(UTC) - timedelta(seconds=1))
+        tasks.deliver.apply(args=([str(delivery.pk)],))
+
+    delivery.refresh_from_db()
+    assert (delivery.attempts_made, delivery.status) == (1, "waiting")
+
+
+def test_what_is_left_wakes_another_worker(drained, monkeypatch):
+    sent = []
+    monkeypatch.setattr(tasks.deliver, "delay", lambda *args: sent.append(args))
+    drained(Drained(is_more_due=True))
+
+    run()
+
+    assert sent == [()]
+
+
+class TestWake:
+    """Telling a worker, without a word to the caller."""
+
+    def test_it_is_told_in_the_background(self, monkeypatch):
+        told = []
+        monkeypatch.setattr(tasks._waker, "wake", told.append)
+
+        tasks.wake(["a"])
+
+        assert told == [["a"]]
+
+    def test_an_eager_project_delivers_at_once(self, monkeypatch):
+        told = []
+        monkeypatch.setattr(tasks.deliver, "delay", told.append)
+
+        tasks.deliver.app.conf.task_always_eager = True
+        try:
+            tasks.wake(["a"])
+        finally:
+            tasks.deliver.app.conf.task_always_eager = False
+
+        assert told == [["a"]]
+
+    def test_it_never_raises(self, monkeypatch, caplog):
+        def fail(ids):
+            raise RuntimeError("no thread")
+
+        monkeypatch.setattr(tasks._waker, "wake", fail)
+
+        tasks.wake(["a"])
+
+        assert "No worker could be told" in caplog.text
+
+    def test_a_message_holds_ids_and_nothing_else(self, monkeypatch):
+        sent = []
+        monkeypatch.setattr(
+            tasks.deliver, "apply_async", lambda args, **options: sent.append((args, options))
+        )
+
+        tasks._publish(["a", "b"])
+
+        assert sent == [((["a", "b"],), {"retry": False})]

@@ -1,0 +1,157 @@
+"""TLS: verified by the authorities that the process trusts, under the deadline of the attempt."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+import pytest
+
+from django_webhooks.sending import transport
+from django_webhooks.sending.transport import Answer
+from tests import certificates
+from tests.receivers import dripping, read_request, saying, speaking
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def post(server, *, timeout=1.0, name="localhost"):
+    port = server.rpartition(":")[2]
+    began = time.monotonic()
+    answer = transport.post(f"https://{name}:{port}/", headers={}, body=b"{}", timeout=timeout)
+    return answer, time.monotonic() - began
+
+
+@pytest.fixture
+def trusted(monkeypatch, tmp_path):
+    """Make a certificate that this process trusts."""
+
+    def trust(**options):
+        made = certificates.make(tmp_path, **options)
+        monkeypatch.setattr(transport.certifi, "where", lambda: str(made.certificate))
+        transport._start_afresh()
+        return made.server()
+
+    yield trust
+    transport._start_afresh()
+
+
+def test_a_good_certificate_is_accepted(trusted):
+    with speaking(saying(OK + b"Content-Length: 2\r\n\r\nok"), tls=trusted()) as server:
+        answer, _ = post(server)
+
+    assert answer == Answer(status=200, headers={"content-length": "2"}, body=b"ok")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        pytest.param({"names": ["example.com"]}, "match", id="wrong name"),
+        pytest.param({"names": [], "common_name": "localhost"}, "match", id="common name alone"),
+        pytest.param({"days": (-9, -1)}, "expired", id="expired"),
+        pytest.param({"days": (1, 9)}, "not yet valid", id="not yet valid"),
+    ],
+)
+def test_a_bad_certificate_is_a_tls_failure_that_says_why(trusted, options, why):
+    with speaking(saying(OK + b"\r\n"), tls=trusted(**options)) as server:
+        answer, _ = post(server)
+
+    assert answer.reason == "tls"
+    assert why in answer.detail
+
+
+def test_an_address_needs_a_certificate_of_its_own(trusted):
+    with speaking(saying(OK + b"\r\n"), tls=trusted(names=["localhost"])) as server:
+        answer, _ = post(server, name="127.0.0.1")
+
+    assert answer.reason == "tls"
+
+
+def test_an_unknown_authority_is_a_tls_failure(tmp_path):
+    unknown = certificates.make(tmp_path).server()
+
+    with speaking(saying(OK + b"\r\n"), tls=unknown) as server:
+        answer, _ = post(server)
+
+    assert answer.reason == "tls"
+    assert "self-signed certificate" in answer.detail
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_authorities_of_the_environment_are_not_trusted(tmp_path, monkeypatch, name):
+    made = certificates.make(tmp_path)
+    monkeypatch.setenv(name, str(made.certificate))
+    transport._start_afresh()
+
+    with speaking(saying(OK + b"\r\n"), tls=made.server()) as server:
+        answer, _ = post(server)
+
+    assert answer.reason == "tls"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_versions_are_refused(trusted):
+    old = trusted()
+    old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    old.maximum_version = ssl.TLSVersion.TLSv1_1
+
+    with speaking(saying(OK + b"\r\n"), tls=old) as server:
+        answer, _ = post(server)
+
+    assert answer.reason in {"tls", "connection"}
+
+
+def test_https_where_http_listens_is_told(trusted):
+    with speaking(saying(OK + b"\r\n"), tls=trusted()) as server:
+        answer = transport.post(f"http://{server}/", headers={}, body=b"{}", timeout=1)
+
+    assert answer.reason in {"protocol", "connection"}
+
+
+@pytest.mark.parametrize(
+    ("speak", "reason"),
+    [
+        pytest.param(saying(b"", then_wait=3), "timeout", id="silence"),
+        pytest.param(dripping(b"", b"H"), "timeout", id="status line"),
+        pytest.param(dripping(OK, b"a: b\r\n"), "timeout", id="headers"),
+        pytest.param(dripping(OK + b"Content-Length: 99\r\n\r\n", b"x"), None, id="body"),
+    ],
+)
+def test_the_deadline_holds_inside_tls(trusted, speak, reason):
+    with speaking(speak, tls=trusted()) as server:
+        answer, took = post(server, timeout=0.7)
+
+    assert getattr(answer, "reason", None) == reason
+    assert took < 1.2
+
+
+def test_connections_are_kept(trusted):
+    count = 0
+
+    def speak(connection):
+        nonlocal count
+        count += 1
+        while read_request(connection):
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with speaking(speak, tls=trusted()) as server:
+        answers = [post(server)[0].status for _ in range(3)]
+        transport._start_afresh()
+
+    assert answers == [204, 204, 204]
+    assert count == 1
+
+
+def test_the_socket_of_a_connection_is_the_one_that_knows_the_deadline(trusted, monkeypatch):
+    made = []
+    real = transport._TLSConnection.connect
+
+    def connect(self):
+        real(self)
+        made.append(self.sock)
+
+    monkeypatch.setattr(transport._TLSConnection, "connect", connect)
+    with speaking(saying(OK + b"Content-Length: 0\r\n\r\n"), tls=trusted()) as server:
+        post(server)
+
+    assert [type(one) for one in made] == [transport._TLSSocket]

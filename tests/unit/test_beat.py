@@ -1,0 +1,47 @@
+"""What projects merge into their Celery settings."""
+
+from __future__ import annotations
+
+import fnmatch
+
+import pytest
+
+from django_webhooks import beat, tasks
+
+TASKS = {
+    "django_webhooks.tasks.deliver": tasks.deliver,
+    "django_webhooks.tasks.sweep": tasks.sweep,
+    "django_webhooks.tasks.prune": tasks.prune,
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_keeps_its_name_and_goes_to_our_queue(name):
+    [(pattern, route)] = beat.ROUTES.items()
+
+    assert TASKS[name].name == name
+    assert fnmatch.fnmatch(name, pattern)
+    assert route == {"queue": beat.QUEUE}
+
+
+@pytest.mark.parametrize("entry", beat.SCHEDULE)
+def test_an_entry_of_the_schedule_is_a_task_that_takes_nothing(entry):
+    scheduled = beat.SCHEDULE[entry]
+
+    assert scheduled["task"] in TASKS
+    assert scheduled["schedule"] > 0
+    assert "args" not in scheduled
+
+
+def test_the_sweep_runs_every_ten_seconds():
+    assert beat.SCHEDULE["django_webhooks.sweep"]["schedule"] == 10.0
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_a_task_is_acknowledged_when_it_is_done_and_keeps_no_result(task):
+    assert task.acks_late
+    assert task.ignore_result
+
+
+def test_a_delivery_is_handed_on_where_its_worker_is_lost():
+    assert tasks.deliver.reject_on_worker_lost

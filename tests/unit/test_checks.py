@@ -1,0 +1,197 @@
+"""System checks: what is reported, by which id, and that nothing else is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.checks import run_checks
+from django.test import override_settings
+
+from django_webhooks import checks, tasks
+from django_webhooks.checks import values
+from django_webhooks.conf import Settings
+
+NAN = float("nan")
+
+
+def reported(*, deploy: bool = False, **settings: object) -> set[str]:
+    with override_settings(**settings):
+        return {one.id for one in run_checks(tags=["webhooks"], include_deployment_checks=deploy)}
+
+
+@pytest.fixture
+def no_celery(monkeypatch, settings):
+    """Celery as it is where nobody configured it."""
+    for name in ("beat_schedule", "task_routes"):
+        monkeypatch.setitem(tasks.deliver.app.conf, name, {})
+        setattr(settings, f"CELERY_{name.upper()}", {})
+
+
+def test_nothing_is_reported_about_the_defaults():
+    assert reported() == set()
+    assert reported(deploy=True, WEBHOOKS_REQUIRE_HTTPS=True) == set()
+
+
+def test_each_setting_has_a_rule():
+    names = [name for name in vars(Settings) if name.startswith("WEBHOOKS_")]
+
+    assert sorted(rule.setting for rule in values.RULES) == sorted(names)
+
+
+def test_each_id_is_used_once():
+    sources = Path(checks.__file__).parent.glob("*.py")
+    ids = re.findall(r"webhooks\.[EW]\d{3}", "".join(path.read_text() for path in sources))
+
+    assert len(ids) == len(set(ids)) >= len(values.RULES)
+
+
+BOOLEANS = ["yes", 1, None]
+COUNTS = [0, -1, 1.5, "10", True, None]
+POSITIVE = [0, -0.5, "5", True, None, NAN, float("inf")]
+NOT_NEGATIVE = [-1, "5", True, None, NAN]
+
+
+@pytest.mark.parametrize(
+    ("setting", "id", "bad", "good"),
+    [
+        ("AUTODISCOVER_MODULE", "E001", ["", "a-b", "a..b", None], ["hooks", "api.hooks"]),
+        ("ALLOW_UNKNOWN_EVENT_TYPES", "E002", BOOLEANS, [True, False]),
+        ("MAX_PAYLOAD_BYTES", "E003", COUNTS, [1]),
+        ("LISTENER_CACHE_SECONDS", "E004", NOT_NEGATIVE, [0, 0.5, 60]),
+        ("REQUIRE_HTTPS", "E005", BOOLEANS, [True, False]),
+        ("TIMEOUT", "E006", POSITIVE, [0.5, 30]),
+        ("MAX_RESPONSE_BYTES", "E007", COUNTS, [1]),
+        ("RESPONSE_EXCERPT_BYTES", "E008", [-1, 1.5, "1", None], [0, 10]),
+        ("LEASE_SECONDS", "E009", POSITIVE, [30.5, 300]),
+        ("BATCH_SIZE", "E010", COUNTS, [1]),
+        ("MAX_IN_FLIGHT", "E011", COUNTS, [1]),
+        ("MAX_IN_FLIGHT_PER_ENDPOINT", "E012", COUNTS, [1]),
+        ("DRAIN_SECONDS", "E013", POSITIVE, [0.5]),
+        ("RETRY_ATTEMPTS", "E014", COUNTS, [1]),
+        ("RETRY_BASE", "E015", POSITIVE, [0.5]),
+        ("RETRY_FACTOR", "E016", [0.9, 0, "2", None, NAN], [1, 2.5]),
+        ("RETRY_CAP", "E017", POSITIVE, [1]),
+        ("RETRY_JITTER", "E018", [-0.1, 1, 1.5, "0.2", None, NAN], [0, 0.99]),
+        ("RETRY_AFTER_CAP", "E019", NOT_NEGATIVE, [0, 60]),
+        ("EVENT_MAX_AGE", "E020", POSITIVE, [60]),
+        ("CELERY_HORIZON", "E021", NOT_NEGATIVE, [0, 60]),
+        (
+            "RETENTION_DAYS",
+            "E022",
+            [None, 30, {"waiting": 1}, {"succeeded": -1}, {"succeeded": "30"}, {"gone": 1}],
+            [{}, {"succeeded": None}, {"given_up": 0.5, "cancelled": 7}],
+        ),
+    ],
+)
+def test_a_setting_that_cannot_work_is_an_error(setting, id, bad, good):
+    name = f"WEBHOOKS_{setting}"
+
+    assert [value for value in bad if reported(**{name: value}) != {f"webhooks.{id}"}] == []
+    assert [value for value in good if reported(**{name: value})] == []
+
+
+def test_an_error_names_the_setting_and_says_what_it_must_be():
+    with override_settings(WEBHOOKS_RETRY_JITTER=2):
+        [error] = run_checks(tags=["webhooks"])
+
+    assert error.msg == "WEBHOOKS_RETRY_JITTER must be at least 0 and less than 1."
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("lease", "timeout", "ids"),
+    [
+        (10, 15.0, {"webhooks.E023"}),
+        (19.9, 15, {"webhooks.E023"}),
+        (20, 15, set()),
+    ],
+)
+def test_a_lease_outlasts_an_attempt(lease, timeout, ids):
+    assert reported(WEBHOOKS_LEASE_SECONDS=lease, WEBHOOKS_TIMEOUT=timeout) == ids
+
+
+def test_sending_in_the_clear_is_a_warning_for_production_alone():
+    assert reported(WEBHOOKS_REQUIRE_HTTPS=False) == set()
+    assert reported(WEBHOOKS_REQUIRE_HTTPS=False, deploy=True) == {"webhooks.W004"}
+
+
+def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
+    with override_settings(WEBHOOKS_TIME_OUT=1, WEBHOOKS_QQQ=1):
+        unrelated, misspelt = run_checks(tags=["webhooks"])
+
+    assert (unrelated.id, unrelated.hint) == ("webhooks.W001", "Remove it.")
+    assert (misspelt.id, misspelt.hint) == ("webhooks.W001", "Did you mean WEBHOOKS_TIMEOUT?")
+
+
+@pytest.mark.usefixtures("no_celery")
+def test_a_schedule_without_the_sweep_is_a_warning():
+    assert reported() == {"webhooks.W002"}
+    assert reported(CELERY_BEAT_SCHEDULE={"x": {"task": "shop.tasks.sweep"}}) == {"webhooks.W002"}
+    assert reported(CELERY_BEAT_SCHEDULE="nonsense") == {"webhooks.W002"}
+
+
+@pytest.mark.usefixtures("no_celery")
+def test_the_sweep_may_have_any_name_in_the_schedule():
+    schedule = {"look": {"task": "django_webhooks.tasks.sweep", "schedule": 5}}
+
+    assert reported(CELERY_BEAT_SCHEDULE=schedule) == set()
+
+
+@pytest.mark.usefixtures("no_celery")
+def test_the_schedule_may_be_that_of_the_celery_app(monkeypatch):
+    schedule = {"look": {"task": "django_webhooks.tasks.sweep", "schedule": 5}}
+    monkeypatch.setitem(tasks.deliver.app.conf, "beat_schedule", schedule)
+
+    assert reported() == set()
+
+
+@pytest.mark.usefixtures("no_celery")
+def test_a_schedule_in_the_database_is_not_looked_at(monkeypatch):
+    is_installed = apps.is_installed
+    monkeypatch.setattr(
+        apps, "is_installed", lambda name: name == "django_celery_beat" or is_installed(name)
+    )
+
+    assert reported() == set()
+
+
+@pytest.mark.usefixtures("no_celery")
+@pytest.mark.parametrize(
+    ("routes", "is_routed"),
+    [
+        ({}, False),
+        ({"django_webhooks.tasks.*": {"queue": "hooks"}}, True),
+        ({"shop.tasks.*": "shop"}, False),
+        ({re.compile(r"django_webhooks\..*"): "hooks"}, True),
+        ([("shop.*", "shop"), ("django_webhooks.*", "hooks")], True),
+        ([("shop.*", "shop"), ["other.*", "hooks"]], False),
+        ([{"shop.*": "shop"}, {"*.deliver": "hooks"}], True),
+        (lambda name, *args: None, True),
+        ("shop.routing.route", True),
+    ],
+)
+def test_tasks_without_a_queue_of_their_own_are_a_warning_for_production(routes, is_routed):
+    wanted = {"webhooks.W002"} if is_routed else {"webhooks.W002", "webhooks.W005"}
+
+    found = reported(deploy=True, WEBHOOKS_REQUIRE_HTTPS=True, CELERY_TASK_ROUTES=routes)
+
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_reported"),
+    [
+        ({"CELERY_BROKER_TRANSPORT_OPTIONS": {"visibility_timeout": 600}}, True),
+        ({"CELERY_BROKER_TRANSPORT_OPTIONS": {"visibility_timeout": 601}}, False),
+        ({"CELERY_BROKER_TRANSPORT_OPTIONS": {"polling_interval": 1}}, False),
+        ({"CELERY_BROKER_TRANSPORT_OPTIONS": "nonsense"}, False),
+        ({"CELERY_BROKER_URL": "redis://", "WEBHOOKS_CELERY_HORIZON": 3600}, True),
+        ({"CELERY_BROKER_URL": "redis://", "WEBHOOKS_CELERY_HORIZON": 3599}, False),
+        ({"CELERY_BROKER_URL": "amqp://", "WEBHOOKS_CELERY_HORIZON": 10**6}, False),
+    ],
+)
+def test_messages_do_not_wait_for_longer_than_the_broker_lets_them(settings, is_reported):
+    assert reported(**settings) == ({"webhooks.W003"} if is_reported else set())

@@ -1,0 +1,116 @@
+"""Wake-ups: told in the background, never at the caller's cost."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from django_webhooks.sending import waking
+from django_webhooks.sending.waking import Waker
+
+
+@pytest.fixture
+def published():
+    return []
+
+
+def test_ids_are_published(published):
+    waker = Waker(published.append)
+
+    waker.wake(["a", "b"])
+
+    assert waker.flush(timeout=5)
+    assert published == [["a", "b"]]
+
+
+def test_what_comes_while_a_message_is_sent_goes_as_one(published):
+    release = threading.Event()
+
+    def publish(ids):
+        release.wait(5)
+        published.append(ids)
+
+    waker = Waker(publish)
+    waker.wake(["first"])
+    time.sleep(0.1)
+    for number in range(5):
+        waker.wake([str(number)])
+    release.set()
+
+    assert waker.flush(timeout=5)
+    assert published == [["first"], ["0", "1", "2", "3", "4"]]
+
+
+def test_one_message_holds_a_bounded_number(published):
+    waker = Waker(published.append)
+
+    waker.wake([str(number) for number in range(waking.MAX_IDS + 5)])
+
+    assert waker.flush(timeout=5)
+    assert [len(ids) for ids in published] == [waking.MAX_IDS, 5]
+
+
+def test_the_caller_does_not_wait_for_a_broker_that_hangs():
+    release = threading.Event()
+    waker = Waker(lambda ids: release.wait(5))
+    began = time.monotonic()
+
+    for _ in range(100):
+        waker.wake(["a"])
+    took = time.monotonic() - began
+
+    assert took < 0.5
+    assert not waker.flush(timeout=0.05)
+    release.set()
+
+
+def test_no_more_than_a_bound_waits(published):
+    release = threading.Event()
+    waker = Waker(lambda ids: release.wait(5))
+    waker.wake(["a"])
+    time.sleep(0.1)
+
+    waker.wake(["b"] * (waking.MAX_WAITING + 10))
+
+    assert len(waker._waiting) == waking.MAX_WAITING
+    release.set()
+
+
+def test_a_broker_that_fails_is_logged_and_asked_again(published, caplog):
+    failures = [OSError("refused")]
+
+    def publish(ids):
+        if failures:
+            raise failures.pop()
+        published.append(ids)
+
+    waker = Waker(publish, pause_after_failure=0)
+    waker.wake(["lost"])
+    assert waker.flush(timeout=5)
+    waker.wake(["told"])
+
+    assert waker.flush(timeout=5)
+    assert published == [["told"]]
+    assert "refused" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_starts_afresh(published):
+    waker = Waker(published.append)
+    waker.wake(["parent"])
+    waker.flush(timeout=5)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        # The child must not run the tests' own clean-up.
+        waker.wake(["child"])
+        os.write(write, b"%d" % (waker.flush(timeout=5) and published[-1] == ["child"]))
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(read, 10) == b"1"
+    os.close(read)
+    os.close(write)

@@ -1,0 +1,212 @@
+"""The sliding window: all jobs, in bounds, none held back by another's receiver."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from django_webhooks.sending import window as windows
+from django_webhooks.sending.window import Window
+
+
+@pytest.fixture
+def window():
+    made = []
+
+    def make(work, *, size=8, per_key=4):
+        made.append(Window(work, size=size, per_key=per_key))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def collect_all(window):
+    results = []
+    while not window.is_empty:
+        results += window.collect(timeout=0.05)
+    return results
+
+
+class Watch:
+    """A job that takes a while, and counts how many run at once."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.running, self.most = Counter(), Counter()
+        self.lock = threading.Lock()
+
+    def __call__(self, key):
+        with self.lock:
+            self.running[key] += 1
+            self.running["all"] += 1
+            for name, count in self.running.items():
+                self.most[name] = max(self.most[name], count)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.running[key] -= 1
+            self.running["all"] -= 1
+        return key
+
+
+def test_every_job_has_its_result(window):
+    made = window(lambda job: job * 2)
+    for number in range(200):
+        made.submit(number, key="one")
+
+    assert sorted(collect_all(made)) == [number * 2 for number in range(200)]
+
+
+def test_slow_jobs_run_side_by_side_within_the_bounds(window):
+    watch = Watch(0.05)
+    made = window(watch, size=6, per_key=4)
+    for number in range(40):
+        made.submit(f"key {number % 2}", key=f"key {number % 2}")
+
+    assert len(collect_all(made)) == 40
+    assert watch.most["all"] <= 6
+    assert watch.most["key 0"] <= 4
+    assert watch.most["all"] > 2
+
+
+def test_quick_jobs_run_one_after_the_other(window, monkeypatch):
+    # A busy machine must not make them slow.
+    monkeypatch.setattr(windows, "PATIENCE", 5.0)
+    watch = Watch(0)
+    made = window(watch)
+    for number in range(100):
+        made.submit(f"key {number % 4}", key=f"key {number % 4}")
+
+    assert len(collect_all(made)) == 100
+    assert watch.most["all"] == 1
+
+
+def test_the_jobs_of_a_key_begin_in_their_order(window):
+    began = []
+    made = window(began.append, per_key=1)
+    for number in range(50):
+        made.submit(number, key="one")
+
+    collect_all(made)
+
+    assert began == list(range(50))
+
+
+def test_keys_take_turns(window):
+    began = []
+    release = threading.Event()
+    made = window(lambda key: release.wait(5) and began.append(key), size=1)
+    for key in "aaaaabbbbb":
+        made.submit(key, key=key)
+    release.set()
+
+    collect_all(made)
+
+    assert began == list("ababababab")
+
+
+def test_no_more_threads_than_places(window):
+    before = threading.active_count()
+    made = window(lambda key: None, size=3)
+    for key in range(200):
+        made.submit(key, key=key)
+
+    assert len(collect_all(made)) == 200
+    assert threading.active_count() - before <= 3
+
+
+def test_work_that_fails_fails_the_owner_rather_than_hanging_it(window):
+    def fail(job):
+        raise RuntimeError("broken")
+
+    made = window(fail)
+    for number in range(3):
+        made.submit(number, key="one")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        collect_all(made)
+
+
+def test_a_slow_key_does_not_hold_back_another(window):
+    release = threading.Event()
+    made = window(lambda key: key if key == "quick" else release.wait(5) and key)
+    for _ in range(20):
+        made.submit("slow", key="slow")
+    for _ in range(20):
+        made.submit("quick", key="quick")
+
+    results = []
+    while len(results) < 20:
+        results += made.collect(timeout=0.05)
+    assert set(results) == {"quick"}
+    assert made.startable == 0
+    assert len(made.withdraw()) == 16
+
+    release.set()
+    assert len(collect_all(made)) == 4
+
+
+def test_keys_that_take_long_are_known(window):
+    release = threading.Event()
+    made = window(lambda key: release.wait(5))
+    made.submit("slow", key="slow")
+    time.sleep(0.3)
+
+    assert made.slow_keys == {"slow"}
+    assert made.keys_under_way == {"slow"}
+    release.set()
+    collect_all(made)
+    assert made.slow_keys == set()
+
+
+def test_results_that_were_not_collected_keep_their_places(window):
+    began = []
+    made = window(began.append, size=3, per_key=3)
+    for number in range(10):
+        made.submit(number, key="one")
+    time.sleep(0.2)
+
+    assert len(began) == 3
+    collect_all(made)
+    assert len(began) == 10
+
+
+def test_jobs_that_have_not_begun_can_be_withdrawn(window):
+    release = threading.Event()
+    made = window(lambda job: release.wait(5), size=1, per_key=1)
+    for number in range(5):
+        made.submit(number, key="one")
+    time.sleep(0.1)
+
+    assert made.withdraw() == [1, 2, 3, 4]
+    release.set()
+    assert len(collect_all(made)) == 1
+
+
+def test_a_closed_window_begins_nothing_and_its_threads_end(window):
+    before = threading.active_count()
+    release = threading.Event()
+    made = window(lambda job: release.wait(5), size=2, per_key=2)
+    for number in range(5):
+        made.submit(number, key="one")
+    time.sleep(0.1)
+
+    made.close()
+    made.submit(9, key="one")
+    release.set()
+
+    ends = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+def test_collecting_from_an_empty_window_returns_at_once(window):
+    began = time.monotonic()
+
+    assert window(lambda job: job).collect(timeout=5) == []
+    assert time.monotonic() - began < 1
