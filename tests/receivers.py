@@ -77,7 +77,11 @@ class Receiver:
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
-        body = request.rfile.read(int(request.headers["content-length"]))
+        length = int(request.headers["content-length"])
+        body = request.rfile.read(length)
+        if len(body) < length:  # Its sender was killed; nothing was received.
+            request.close_connection = True
+            return
         found = {name.lower(): value for name, value in request.headers.items()}
         with self._lock:
             answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
