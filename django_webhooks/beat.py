@@ -19,5 +19,9 @@ ROUTES: dict[str, dict[str, Any]] = {"django_webhooks.tasks.*": {"queue": QUEUE}
 #: ``beat_schedule``: seconds between two runs of each task.
 SCHEDULE: dict[str, dict[str, Any]] = {
     "django_webhooks.sweep": {"task": "django_webhooks.tasks.sweep", "schedule": 10.0},
+    "django_webhooks.check_health": {
+        "task": "django_webhooks.tasks.check_health",
+        "schedule": 5.0,
+    },
     "django_webhooks.prune": {"task": "django_webhooks.tasks.prune", "schedule": 3600.0},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -78,6 +78,51 @@ class Settings:
 
     #: Seconds up to which a retry waits as a Celery message; later ones wait for the sweep.
     WEBHOOKS_CELERY_HORIZON: float = 600.0
+
+    #: Failures in a row, of two events or more, after which an endpoint is unhealthy.
+    WEBHOOKS_HEALTH_FALL: int = 3
+
+    #: Probes that succeed in a row before an unhealthy endpoint is tried with a delivery.
+    WEBHOOKS_HEALTH_RISE: int = 2
+
+    #: Seconds over which the share of failing attempts is counted.
+    WEBHOOKS_HEALTH_WINDOW: float = 60.0
+
+    #: Attempts within the window before their share counts.
+    WEBHOOKS_HEALTH_WINDOW_ATTEMPTS: int = 20
+
+    #: Share of failing attempts within the window at which an endpoint is unhealthy.
+    WEBHOOKS_HEALTH_WINDOW_SHARE: float = 0.5
+
+    #: Seconds for which an endpoint is not called after it fell.
+    WEBHOOKS_HEALTH_HOLD: float = 30.0
+
+    #: Longest hold in seconds of an endpoint that fails its trials.
+    WEBHOOKS_HEALTH_HOLD_CAP: float = 1800.0
+
+    #: Seconds between two probes of an endpoint that is healthy and idle.
+    WEBHOOKS_PROBE_INTERVAL: float = 60.0
+
+    #: Seconds between two probes of an endpoint that is unhealthy.
+    WEBHOOKS_PROBE_INTERVAL_UNHEALTHY: float = 10.0
+
+    #: Total deadline of one probe in seconds.
+    WEBHOOKS_PROBE_TIMEOUT: float = 5.0
+
+    #: Probes under way at once in one worker process.
+    WEBHOOKS_PROBES_IN_FLIGHT: int = 512
+
+    #: Probes that are kept of each endpoint.
+    WEBHOOKS_PROBES_KEPT: int = 50
+
+    #: Seconds after which a subscription all of whose endpoints fail is disabled.
+    WEBHOOKS_DISABLE_AFTER: float = 5.0 * DAY
+
+    #: Addresses that are mailed of outages, or a callable (or its path) that returns some.
+    WEBHOOKS_NOTIFY: Sequence[str] | Callable[..., Sequence[str]] | str = ()
+
+    #: Seconds between two mails about outages of one subscription.
+    WEBHOOKS_NOTIFY_INTERVAL: float = 3600.0
 
     #: Days for which finished deliveries are kept, by status; None keeps them for ever.
     WEBHOOKS_RETENTION_DAYS: Mapping[str, float | None] = {

@@ -28,6 +28,21 @@ delivery_given_up = Signal()
 #: Arguments: endpoint (Endpoint), reason (str).
 endpoint_disabled = Signal()
 
+#: An endpoint failed so often that it is not called any more.
+#: Arguments: endpoint (Endpoint), reason (str).
+endpoint_unhealthy = Signal()
+
+#: An endpoint that was unhealthy took a delivery again. Arguments: endpoint (Endpoint).
+endpoint_recovered = Signal()
+
+#: The active endpoint of a subscription changed.
+#: Arguments: subscription (Subscription), switch (Switch).
+subscription_switched = Signal()
+
+#: A subscription was disabled, because all its endpoints failed for WEBHOOKS_DISABLE_AFTER.
+#: Arguments: subscription (Subscription), reason (str).
+subscription_disabled = Signal()
+
 
 # The log: one line for each change of state, written by receivers of the signals above, so that the
 # work is not interleaved with it.
@@ -72,6 +87,49 @@ def _log_disabled(*, endpoint: Any, reason: str, **kwargs: Any) -> None:
         endpoint.pk,
         reason,
         extra={"webhooks_endpoint": str(endpoint.pk), "webhooks_reason": reason},
+    )
+
+
+@receiver(endpoint_unhealthy)
+def _log_unhealthy(*, endpoint: Any, reason: str, **kwargs: Any) -> None:
+    logger.warning(
+        "Endpoint %s is unhealthy (%s).",
+        endpoint.pk,
+        reason,
+        extra={"webhooks_endpoint": str(endpoint.pk), "webhooks_reason": reason},
+    )
+
+
+@receiver(endpoint_recovered)
+def _log_recovered(*, endpoint: Any, **kwargs: Any) -> None:
+    logger.info(
+        "Endpoint %s is healthy again.",
+        endpoint.pk,
+        extra={"webhooks_endpoint": str(endpoint.pk)},
+    )
+
+
+@receiver(subscription_switched)
+def _log_switch(*, subscription: Any, switch: Any, **kwargs: Any) -> None:
+    logger.log(
+        logging.ERROR if switch.to_endpoint_id is None else logging.WARNING,
+        "Subscription %s switched from endpoint %s to %s (%s: %s).",
+        subscription.pk,
+        switch.from_endpoint_id,
+        switch.to_endpoint_id,
+        switch.cause,
+        switch.reason,
+        extra={"webhooks_subscription": str(subscription.pk), "webhooks_reason": switch.reason},
+    )
+
+
+@receiver(subscription_disabled)
+def _log_subscription_disabled(*, subscription: Any, reason: str, **kwargs: Any) -> None:
+    logger.error(
+        "Subscription %s is disabled (%s).",
+        subscription.pk,
+        reason,
+        extra={"webhooks_subscription": str(subscription.pk), "webhooks_reason": reason},
     )
 
 

@@ -17,7 +17,8 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from .conf import settings
 from .exceptions import RetryLater
-from .sending import dispatch, upkeep
+from .sending import dispatch, notices, outbox, probes, upkeep
+from .sending.clock import DatabaseClock
 from .sending.waking import Waker
 
 logger = logging.getLogger(__name__)
@@ -67,10 +68,40 @@ def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
 def sweep() -> None:
     """Wake workers for what is due and was not told, or whose worker died."""
     upkeep.release_forgotten()
+    now = DatabaseClock(using=outbox.database())()
+    upkeep.nudge(now=now)
     batch = settings.WEBHOOKS_BATCH_SIZE
-    due = upkeep.count_due(limit=batch * MAX_WAKE_UPS)
+    # What was released just now has a later moment.
+    due = upkeep.count_due(limit=batch * MAX_WAKE_UPS, now=now + timedelta(seconds=1))
     for _ in range(math.ceil(due / batch)):
         deliver.delay()
+
+
+@shared_task(name="django_webhooks.tasks.check_health", acks_late=True, ignore_result=True)
+def check_health() -> int:
+    """Probe the endpoints that are due, switch where that asks for it, and tell of it."""
+    probes.repair()
+    probed = probes.check_all()
+    notices.disable_long_down()
+    if notices.are_pending():
+        notify.delay()
+    if upkeep.count_due(limit=1):
+        deliver.delay()
+    return probed
+
+
+@shared_task(
+    name="django_webhooks.tasks.notify",
+    autoretry_for=(OSError, OperationalError, InterfaceError),
+    max_retries=5,
+    retry_backoff=True,
+    retry_jitter=True,
+    acks_late=True,
+    ignore_result=True,
+)
+def notify() -> int:
+    """Tell people by mail, and other subscriptions by events, of outages."""
+    return notices.tell()
 
 
 @shared_task(name="django_webhooks.tasks.prune", acks_late=True, ignore_result=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
 
 from ..conf import settings
 from ..models import Delivery
@@ -61,6 +62,19 @@ def _is_retention(value: Any) -> bool:
     )
 
 
+def _is_notify(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            return callable(import_string(value))
+        except ImportError:
+            return False
+    if callable(value):
+        return True
+    return isinstance(value, list | tuple) and all(
+        isinstance(one, str) and "@" in one for one in value
+    )
+
+
 _FLAG = (_is_flag, "True or False")
 _COUNT = (_is_count, "a whole number of at least 1")
 _SECONDS = (is_positive, "a positive number of seconds")
@@ -111,6 +125,29 @@ RULES = [
             "WEBHOOKS_RETENTION_DAYS",
             (_is_retention, f"a dictionary of days, or None, for any of {', '.join(FINISHED)}"),
         ),
+        ("webhooks.E024", "WEBHOOKS_HEALTH_FALL", _COUNT),
+        ("webhooks.E025", "WEBHOOKS_HEALTH_RISE", _COUNT),
+        ("webhooks.E026", "WEBHOOKS_HEALTH_WINDOW", _SECONDS),
+        ("webhooks.E027", "WEBHOOKS_HEALTH_WINDOW_ATTEMPTS", _COUNT),
+        (
+            "webhooks.E028",
+            "WEBHOOKS_HEALTH_WINDOW_SHARE",
+            (lambda value: is_number(value) and 0 < value <= 1, "above 0 and at most 1"),
+        ),
+        ("webhooks.E029", "WEBHOOKS_HEALTH_HOLD", _SECONDS),
+        ("webhooks.E030", "WEBHOOKS_HEALTH_HOLD_CAP", _SECONDS),
+        ("webhooks.E031", "WEBHOOKS_PROBE_INTERVAL", _SECONDS),
+        ("webhooks.E032", "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY", _SECONDS),
+        ("webhooks.E033", "WEBHOOKS_PROBE_TIMEOUT", _SECONDS),
+        ("webhooks.E034", "WEBHOOKS_PROBES_IN_FLIGHT", _COUNT),
+        ("webhooks.E035", "WEBHOOKS_PROBES_KEPT", _COUNT),
+        ("webhooks.E036", "WEBHOOKS_DISABLE_AFTER", _SECONDS),
+        (
+            "webhooks.E037",
+            "WEBHOOKS_NOTIFY",
+            (_is_notify, "a list of mail addresses, or a callable or its path"),
+        ),
+        ("webhooks.E038", "WEBHOOKS_NOTIFY_INTERVAL", _SECONDS_OR_0),
     ]
 ]
 

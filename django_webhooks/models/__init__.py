@@ -6,6 +6,19 @@ from .attempt import Attempt
 from .delivery import Delivery
 from .endpoint import Endpoint
 from .event import Event
+from .health import Health
+from .probe import Probe
 from .subscription import EventTypePattern, Subscription
+from .switch import Switch
 
-__all__ = ["Attempt", "Delivery", "Endpoint", "Event", "EventTypePattern", "Subscription"]
+__all__ = [
+    "Attempt",
+    "Delivery",
+    "Endpoint",
+    "Event",
+    "EventTypePattern",
+    "Health",
+    "Probe",
+    "Subscription",
+    "Switch",
+]

@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from ..fields import DatabaseNow, uuid7
+from ..policies.health import NO_ANSWER
 from .event import Event
 from .subscription import Subscription
 
@@ -42,7 +43,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def due(self, now: datetime) -> DeliveryQuerySet:
         """Those that a worker may take now, the longest due first; expired leases included."""
-        return self.filter(due_at__lte=now).order_by("due_at")
+        return self.filter(due_at__lte=now).order_by("due_at", "pk")
 
     def held(self) -> DeliveryQuerySet:
         """Those that wait for their subscription rather than for a moment."""
@@ -56,9 +57,19 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Those that are not tried again."""
         return self.filter(status=Delivery.Status.GIVEN_UP)
 
-    def release(self) -> int:
-        """Make those that are held due now, and return how many that were."""
-        return self.held().update(due_at=DatabaseNow())
+    def release(self, *, limit: int | None = None) -> int:
+        """Make those that are held due now, the oldest first, and return how many that were."""
+        held = self.held()
+        if limit is not None:
+            oldest = list(held.order_by("pk").values_list("pk", flat=True)[:limit])
+            held = held.filter(pk__in=oldest)
+        return held.update(due_at=DatabaseNow())
+
+    def bring_forward(self, *, now: datetime) -> int:
+        """Make those due now that wait because an endpoint failed, and return how many that are."""
+        waits_for_endpoint = models.Q(reason__in=NO_ANSWER) | models.Q(reason__startswith="http_5")
+        later = self.waiting().filter(due_at__gt=now, lease_token__isnull=True)
+        return later.filter(waits_for_endpoint, attempts_made__gt=0).update(due_at=now)
 
     def cancel(self, reason: str) -> int:
         """End those that wait without a further attempt, and return how many that were."""

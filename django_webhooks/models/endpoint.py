@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
-from django.db import models, transaction
+from django.core.exceptions import ValidationError
+from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ..fields import uuid7
 from ..validators import validate_endpoint_url, validate_header_value, validate_headers
 from .subscription import Subscription
+
+if TYPE_CHECKING:
+    from .health import Health
 
 
 class EndpointQuerySet(models.QuerySet["Endpoint"]):
@@ -24,6 +31,18 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
 
 class Endpoint(models.Model):
     """One URL with its credentials and its place in the order of its subscription."""
+
+    class ProbeKind(models.TextChoices):
+        """How its health is checked."""
+
+        # TCP and TLS handshake.
+        CONNECT = "connect", pgettext_lazy("probe", "Connect")
+        # GET of the health URL, answered 2xx.
+        HTTP = "http", pgettext_lazy("probe", "GET of a health URL")
+        # A signed webhook.ping event, answered 2xx.
+        PING = "ping", pgettext_lazy("probe", "Signed ping")
+        # Not at all: after its hold it is tried with a delivery.
+        NONE = "none", pgettext_lazy("probe", "None")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     subscription = models.ForeignKey(
@@ -43,11 +62,32 @@ class Endpoint(models.Model):
     headers = models.JSONField(
         _("headers"), default=dict, blank=True, validators=[validate_headers]
     )
+    probe = models.CharField(
+        _("health check"),
+        max_length=10,
+        choices=ProbeKind.choices,
+        default=ProbeKind.CONNECT,
+        help_text=_("How it is found out whether the endpoint is alive while nothing is sent."),
+    )
+    health_url = models.CharField(
+        _("health URL"),
+        max_length=2048,
+        blank=True,
+        validators=[validate_endpoint_url],
+        help_text=_("For the check by GET: answers 2xx while the receiver is well."),
+    )
+    pinned_at = models.DateTimeField(_("pinned"), null=True, blank=True, editable=False)
+    pin_reason = models.CharField(_("why pinned"), max_length=200, blank=True, editable=False)
+    pinned_by = models.CharField(_("pinned by"), max_length=150, blank=True, editable=False)
     disabled_at = models.DateTimeField(_("disabled"), null=True, blank=True, editable=False)
     disabled_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     objects = EndpointQuerySet.as_manager()
+
+    if TYPE_CHECKING:
+        health: Health
+        subscription_id: UUID
 
     class Meta:
         verbose_name = _("endpoint")
@@ -62,11 +102,50 @@ class Endpoint(models.Model):
     def __str__(self) -> str:
         return f"{self.host} ({self.role})"
 
+    def clean(self) -> None:
+        """Refuse a backup that is the same door, and a health check without its URL."""
+        if self.probe == self.ProbeKind.HTTP and not self.health_url:
+            raise ValidationError(
+                {"health_url": _("Enter the URL that the health check gets.")}, code="required"
+            )
+        others = Endpoint.objects.filter(subscription=self.subscription_id).exclude(pk=self.pk)
+        if any(other.url == self.url for other in others):
+            raise ValidationError(
+                {"url": _("Another endpoint of this subscription has this URL; a backup helps "
+                          "only where it is another one.")},
+                code="duplicate",
+            )  # fmt: skip
+
     def save(self, **kwargs: Any) -> None:
-        """Save the row, and let what waited for an endpoint flow."""
-        super().save(**kwargs)
-        if self.disabled_at is None:
-            self._tell_subscription()
+        """Save the row, choose the active endpoint anew, and let what waited for one flow.
+
+        An endpoint that is new, or whose URL was changed, counts as healthy.
+        """
+        from .switch import reconsider  # it refers to endpoints
+
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            self._lock(using)
+            rows = Endpoint.objects.using(using).filter(pk=self.pk)
+            before = None if self._state.adding else rows.values_list("url", flat=True).first()
+            super().save(**kwargs)
+            reconsider(
+                self.subscription,
+                using=using,
+                reason="endpoints changed",
+                afresh=() if before == self.url else [self.pk],
+            )
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the row, and choose the active endpoint anew."""
+        from .switch import reconsider  # it refers to endpoints
+
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            self._lock(using)
+            deleted = super().delete(*args, **kwargs)
+            reconsider(self.subscription, using=using, reason="endpoints changed")
+        return deleted
 
     @property
     def host(self) -> str:
@@ -83,20 +162,55 @@ class Endpoint(models.Model):
         """Whether it may be sent to."""
         return self.disabled_at is None
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether staff asked for it, whatever its health."""
+        return self.pinned_at is not None
+
     def disable(self, reason: str) -> None:
         """Send nothing to it any more."""
-        self.disabled_at, self.disabled_reason = timezone.now(), reason
-        self.save(update_fields=["disabled_at", "disabled_reason"])
+        self.disabled_at, self.disabled_reason = timezone.now(), reason[:200]
+        self._change(["disabled_at", "disabled_reason"], reason=f"endpoint disabled: {reason}")
 
     def enable(self) -> None:
-        """Send to it again."""
+        """Send to it again; what was learnt of its health is forgotten."""
         self.disabled_at, self.disabled_reason = None, ""
-        self.save(update_fields=["disabled_at", "disabled_reason"])
+        self._change(
+            ["disabled_at", "disabled_reason"], reason="endpoint enabled", afresh=[self.pk]
+        )
 
-    def _tell_subscription(self) -> None:
-        using = self._state.db
-        rows = Subscription.objects.using(using).filter(pk=self.subscription_id)
+    def pin(self, reason: str, *, by: str) -> None:
+        """Send everything here, whatever the health says, until the pin is lifted."""
+        if not self.is_usable:
+            raise ValueError("The endpoint is disabled; enable it before you pin it.")
+        using = self._state.db or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            rows.update(flow_changed_at=timezone.now())
-            for subscription in rows.active():
-                subscription.release()
+            self._lock(using)
+            siblings = Endpoint.objects.using(using).filter(subscription=self.subscription_id)
+            siblings.update(pinned_at=None, pin_reason="", pinned_by="")
+            self.pinned_at, self.pin_reason, self.pinned_by = timezone.now(), reason[:200], by[:150]
+            self._change(
+                ["pinned_at", "pin_reason", "pinned_by"], reason=f"pinned: {reason}", by=by
+            )
+
+    def unpin(self, *, by: str) -> None:
+        """Let the health of the endpoints decide again."""
+        self.pinned_at, self.pin_reason, self.pinned_by = None, "", ""
+        self._change(["pinned_at", "pin_reason", "pinned_by"], reason="pin lifted", by=by)
+
+    def _change(
+        self, fields: list[str], *, reason: str, by: str = "", afresh: Collection[UUID] = ()
+    ) -> None:
+        from .switch import reconsider  # it refers to endpoints
+
+        using = self._state.db or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            self._lock(using)
+            super().save(update_fields=fields, using=using)
+            reconsider(self.subscription, using=using, reason=reason, by=by, afresh=afresh)
+
+    def _lock(self, using: str) -> None:
+        """Lock the health of the subscription's endpoints before the endpoints, as workers do."""
+        from .health import Health  # it refers to endpoints
+
+        Health.objects.using(using).lock([self.subscription_id])

@@ -18,10 +18,12 @@ class OwnerKey:
     id: str = ""
 
     @classmethod
-    def of(cls, owner: models.Model | None) -> OwnerKey:
+    def of(cls, owner: models.Model | OwnerKey | None) -> OwnerKey:
         """Return the key of an object, or of no owner. Raise ValueError for an unsaved object."""
         if owner is None:
             return cls()
+        if isinstance(owner, OwnerKey):
+            return owner
         if owner.pk is None:
             raise ValueError("Save the owner before an event or a subscription refers to it.")
         # A proxy is the same owner.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from django.core.validators import MinValueValidator
 from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +13,8 @@ from django.utils.translation import pgettext_lazy
 
 from ..conf import settings
 from ..fields import uuid7
+from ..policies.failover import Failback, Mode
+from ..policies.health import Thresholds
 from ..policies.retry import RetryPolicy
 from ..signing import generate_secret
 from ..validators import validate_pattern, validate_secret
@@ -22,6 +25,27 @@ if TYPE_CHECKING:
 
     from .delivery import Delivery, DeliveryQuerySet
     from .endpoint import Endpoint
+    from .health import Health
+    from .switch import Switch
+
+
+def _count(name: Any, setting: str) -> models.PositiveSmallIntegerField[int | None, int | None]:
+    return models.PositiveSmallIntegerField(
+        name,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("At least 1; empty: %(setting)s.") % {"setting": setting},
+    )
+
+
+def _seconds(name: Any, setting: str) -> models.FloatField[float | None, float | None]:
+    return models.FloatField(
+        name,
+        null=True,
+        blank=True,
+        help_text=_("Seconds; empty: %(setting)s.") % {"setting": setting},
+    )
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -47,6 +71,22 @@ class Subscription(Owned):
         PAUSED = "paused", pgettext_lazy("subscription", "Paused")
         # The system stopped the traffic; events are recorded and wait.
         DISABLED = "disabled", pgettext_lazy("subscription", "Disabled")
+
+    class FailoverMode(models.TextChoices):
+        """When a delivery goes to another endpoint."""
+
+        # All go to the first healthy one.
+        SWITCH = Mode.SWITCH.value, pgettext_lazy("failover", "When an endpoint is unhealthy")
+        # A delivery whose attempt failed goes to the next one at once.
+        EACH = Mode.EACH.value, pgettext_lazy("failover", "Each failed attempt, at once")
+
+    class FailbackMode(models.TextChoices):
+        """What happens when an earlier endpoint is healthy again."""
+
+        # The traffic goes back to it.
+        AUTOMATIC = Failback.AUTOMATIC.value, pgettext_lazy("fail-back", "Automatic")
+        # The traffic stays until the endpoint that has it fails, or somebody switches back.
+        STAY = Failback.STAY.value, pgettext_lazy("fail-back", "Stay")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(_("name"), max_length=200)
@@ -102,13 +142,45 @@ class Subscription(Owned):
         default=False,
         help_text=_("Give up on 4xx answers other than 408, 425 and 429."),
     )
+    failover = models.CharField(
+        _("failover"),
+        max_length=10,
+        choices=FailoverMode.choices,
+        default=FailoverMode.SWITCH,
+        help_text=_("When deliveries go to a backup."),
+    )
+    failback = models.CharField(
+        _("fail-back"),
+        max_length=10,
+        choices=FailbackMode.choices,
+        default=FailbackMode.AUTOMATIC,
+        help_text=_("What happens when an earlier endpoint is healthy again."),
+    )
+    health_fall = _count(_("failures to fall"), "WEBHOOKS_HEALTH_FALL")
+    health_rise = _count(_("probes to rise"), "WEBHOOKS_HEALTH_RISE")
+    health_window = _seconds(_("failure window"), "WEBHOOKS_HEALTH_WINDOW")
+    health_window_attempts = _count(_("attempts in it"), "WEBHOOKS_HEALTH_WINDOW_ATTEMPTS")
+    health_window_share = models.FloatField(
+        _("share that fails"),
+        null=True,
+        blank=True,
+        help_text=_("Above 0, at most 1; empty: WEBHOOKS_HEALTH_WINDOW_SHARE."),
+    )
+    health_hold = _seconds(_("first hold"), "WEBHOOKS_HEALTH_HOLD")
+    health_hold_cap = _seconds(_("longest hold"), "WEBHOOKS_HEALTH_HOLD_CAP")
+    disable_after = _seconds(_("disabled after"), "WEBHOOKS_DISABLE_AFTER")
+    down_warnings = models.PositiveSmallIntegerField(default=0, editable=False)
+    told_stage = models.PositiveSmallIntegerField(default=0, editable=False)
+    told_down_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     objects = SubscriptionQuerySet.as_manager()
 
     if TYPE_CHECKING:
         deliveries: RelatedManager[Delivery]
+        doors: RelatedManager[Health]
         endpoints: RelatedManager[Endpoint]
+        switches: RelatedManager[Switch]
         patterns: RelatedManager[EventTypePattern]
 
     class Meta:
@@ -132,9 +204,32 @@ class Subscription(Owned):
                     (models.Q(timeout__isnull=True) | models.Q(timeout__gt=0))
                     & (models.Q(retry_base__isnull=True) | models.Q(retry_base__gt=0))
                     & (models.Q(retry_cap__isnull=True) | models.Q(retry_cap__gt=0))
+                    & (models.Q(health_window__isnull=True) | models.Q(health_window__gt=0))
+                    & (models.Q(health_hold__isnull=True) | models.Q(health_hold__gt=0))
+                    & (models.Q(health_hold_cap__isnull=True) | models.Q(health_hold_cap__gt=0))
+                    & (models.Q(disable_after__isnull=True) | models.Q(disable_after__gt=0))
                 ),
                 name="webhooks_sub_times_positive",
                 violation_error_message=_("Times are positive numbers of seconds."),
+            ),
+            models.CheckConstraint(
+                condition=(
+                    (models.Q(health_fall__isnull=True) | models.Q(health_fall__gte=1))
+                    & (models.Q(health_rise__isnull=True) | models.Q(health_rise__gte=1))
+                    & (
+                        models.Q(health_window_attempts__isnull=True)
+                        | models.Q(health_window_attempts__gte=1)
+                    )
+                    & (
+                        models.Q(health_window_share__isnull=True)
+                        | models.Q(health_window_share__gt=0, health_window_share__lte=1)
+                    )
+                ),
+                name="webhooks_sub_thresholds_sane",
+                violation_error_message=_(
+                    "Numbers of failures, probes and attempts are at least 1, the share is above 0 "
+                    "and at most 1."
+                ),
             ),
         ]
 
@@ -143,12 +238,17 @@ class Subscription(Owned):
 
     def save(self, **kwargs: Any) -> None:
         """Save the row, and the patterns where ``event_types`` was set."""
+        from .switch import reconsider  # it refers to subscriptions
+
+        is_new = self._state.adding
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
             super().save(**kwargs)
             patterns = self.__dict__.pop("_event_types", None)
             if patterns is not None:
                 self._store_patterns(patterns, using=using)
+            if kwargs.get("update_fields") is None and not is_new:
+                reconsider(self, using=using, reason="subscription changed")
 
     @property
     def event_types(self) -> list[str]:
@@ -187,6 +287,26 @@ class Subscription(Owned):
             max_age=settings.WEBHOOKS_EVENT_MAX_AGE,
         )
 
+    @property
+    def health_thresholds(self) -> Thresholds:
+        """When its endpoints fall and rise."""
+        return Thresholds(
+            fall=_first(self.health_fall, settings.WEBHOOKS_HEALTH_FALL),
+            rise=_first(self.health_rise, settings.WEBHOOKS_HEALTH_RISE),
+            window=_first(self.health_window, settings.WEBHOOKS_HEALTH_WINDOW),
+            window_attempts=_first(
+                self.health_window_attempts, settings.WEBHOOKS_HEALTH_WINDOW_ATTEMPTS
+            ),
+            window_share=_first(self.health_window_share, settings.WEBHOOKS_HEALTH_WINDOW_SHARE),
+            hold=_first(self.health_hold, settings.WEBHOOKS_HEALTH_HOLD),
+            hold_cap=_first(self.health_hold_cap, settings.WEBHOOKS_HEALTH_HOLD_CAP),
+        )
+
+    @property
+    def disabled_after(self) -> float:
+        """Seconds for which all its endpoints may fail before it is disabled."""
+        return float(_first(self.disable_after, settings.WEBHOOKS_DISABLE_AFTER))
+
     def pause(self, reason: str = "") -> None:
         """Stop sending; what happens meanwhile is recorded and waits."""
         self._move(self.Status.PAUSED, reason)
@@ -196,21 +316,33 @@ class Subscription(Owned):
         self._move(self.Status.DISABLED, reason)
 
     def resume(self) -> None:
-        """Send again, what waited first."""
-        self._move(self.Status.ACTIVE, "")
+        """Send again, what waited first; after it was disabled slowly, and with a clean slate."""
+        from .switch import reconsider  # it refers to subscriptions
+
+        is_clean = self.status == self.Status.DISABLED
+        using = self._state.db or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            self.down_warnings = self.told_stage = 0
+            self._move(self.Status.ACTIVE, "", "down_warnings", "told_stage")
+            reconsider(self, using=using, reason="resumed", afresh=None if is_clean else ())
+
+    def fail_back(self, reason: str = "", *, by: str) -> bool:
+        """Send to the first healthy endpoint again, although the subscription stays where it is."""
+        from .switch import reconsider  # it refers to subscriptions
+
+        using = self._state.db or router.db_for_write(type(self), instance=self)
+        switch = reconsider(self, using=using, reason=reason, by=by, failback=Failback.AUTOMATIC)
+        return switch is not None
 
     def release(self) -> int:
         """Make what is held due now, and return how many deliveries that were."""
         deliveries = cast("DeliveryQuerySet", self.deliveries.all())
         return deliveries.release()
 
-    def _move(self, status: str, reason: str) -> None:
+    def _move(self, status: str, reason: str, *fields: str) -> None:
         self.status, self.status_reason = status, reason[:200]
         self.flow_changed_at = timezone.now()
-        with transaction.atomic(using=self._state.db):
-            self.save(update_fields=["status", "status_reason", "flow_changed_at"])
-            if self.is_active:
-                self.release()
+        self.save(update_fields=["status", "status_reason", "flow_changed_at", *fields])
 
     def _store_patterns(self, patterns: Iterable[str], *, using: str) -> None:
         rows = EventTypePattern.objects.using(using)

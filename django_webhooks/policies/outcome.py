@@ -44,6 +44,11 @@ class Outcome:
     retry_after: datetime | None = None
     endpoint_gone: bool = False
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the delivery arrived."""
+        return self.verdict is Verdict.SUCCEEDED
+
 
 def of_answer(
     status: int,

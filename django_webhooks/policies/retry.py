@@ -66,20 +66,24 @@ def decide(
     recorded_at: datetime,
     now: datetime,
     random: float,
+    doors: int = 1,
 ) -> Decision:
     """Return what happens next after ``attempts`` attempts, the one just made included.
 
     ``recorded_at`` is when the event was recorded, ``random`` a number in [0, 1). A moment that the
-    receiver asked for is kept, up to ``retry_after_cap`` from now.
+    receiver asked for is kept, up to ``retry_after_cap`` from now. Where each attempt goes to the
+    next of several ``doors``, a round of them counts as one attempt, and within it nothing waits.
     """
     match outcome.verdict:
         case Verdict.SUCCEEDED:
             return Done()
         case Verdict.FINAL:
             return GiveUp(reason=outcome.reason)
-    if attempts >= policy.attempts:
+    if attempts >= policy.attempts * doors:
         return GiveUp(reason=outcome.reason)
-    at = now + timedelta(seconds=policy.wait(attempts, random=random))
+    if attempts % doors:
+        return TryAgain(at=now, reason=outcome.reason)
+    at = now + timedelta(seconds=policy.wait(attempts // doors, random=random))
     if outcome.retry_after is not None:
         latest = now + timedelta(seconds=policy.retry_after_cap)
         at = max(at, min(outcome.retry_after, latest))

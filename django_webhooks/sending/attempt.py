@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .. import __version__, signing
+from ..fields import uuid7
 from ..models import Delivery, Endpoint, Subscription
 from ..policies import outcome as outcomes
 from ..policies.outcome import Outcome
 from ..policies.retry import RetryPolicy
-from . import transport
+from . import payloads, transport
 from .transport import Answer, NoAnswer
 
 logger = logging.getLogger(__name__)
@@ -22,12 +23,18 @@ USER_AGENT = f"django-webhooks/{__version__}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A leased delivery with the endpoint that its attempt goes to."""
+    """A leased delivery with the endpoint that its attempt goes to.
+
+    ``why`` says why it goes to a backup. ``doors`` is how many endpoints one round of attempts has.
+    """
 
     delivery: Delivery
     subscription: Subscription
     endpoint: Endpoint
     policy: RetryPolicy
+    why: str = ""
+    doors: int = 1
+    is_trial: bool = False
 
     @property
     def number(self) -> int:
@@ -44,12 +51,6 @@ class Result:
     duration: float
     response: Answer | NoAnswer
     outcome: Outcome
-
-
-def choose(subscription: Subscription) -> Endpoint | None:
-    """Return the endpoint to use now: the first in order that may be called."""
-    usable = [one for one in subscription.endpoints.all() if one.is_usable]
-    return min(usable, key=lambda one: one.position, default=None)
 
 
 def make(job: Job, *, now: datetime) -> Result:
@@ -93,13 +94,44 @@ def request_headers(job: Job, *, now: datetime) -> dict[str, str]:
             body=bytes(delivery.event.body),
         ),
         "webhook-attempt": str(job.number),
-        "webhook-max-attempts": str(job.policy.attempts),
+        "webhook-max-attempts": str(job.policy.attempts * job.doors),
     }
+    if endpoint.role != "primary":
+        headers["webhook-endpoint-role"] = endpoint.role
+        headers["webhook-failover-reason"] = job.why
     if delivery.attempts_made and delivery.reason:
         headers["webhook-retry-reason"] = delivery.reason
-    if endpoint.authorization:
-        headers["authorization"] = endpoint.authorization
-    return headers
+    return headers | authorization(endpoint)
+
+
+def credentials(endpoint: Endpoint) -> dict[str, str]:
+    """Return the headers that an endpoint wants with each request."""
+    return {**endpoint.headers, **authorization(endpoint)}
+
+
+def authorization(endpoint: Endpoint) -> dict[str, str]:
+    """Return the Authorization header, where there is one."""
+    return {"authorization": endpoint.authorization} if endpoint.authorization else {}
+
+
+def ping(
+    subscription: Subscription, endpoint: Endpoint, *, now: datetime
+) -> tuple[dict[str, str], bytes]:
+    """Return headers and body of a signed webhook.ping, which is no event and is not recorded."""
+    message_id, timestamp = f"msg_{uuid7()}", int(now.timestamp())
+    body = payloads.serialise("webhook.ping", {}, recorded_at=now)
+    signature = signing.sign(
+        secret=subscription.signing_secret, message_id=message_id, timestamp=timestamp, body=body
+    )
+    headers = {
+        **credentials(endpoint),
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature,
+    }
+    return headers, body
 
 
 def _outcome(response: Answer | NoAnswer, job: Job, *, now: datetime) -> Outcome:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from ..conf import settings
-from ..models import Delivery
+from ..models import Delivery, Endpoint, Subscription
 from ..policies.retry import RetryPolicy, TryAgain
-from . import attempt, leases, ledger, outbox
+from . import attempt, leases, ledger, outbox, routes
 from .attempt import Job, Result
 from .clock import DatabaseClock
 from .window import Window
 
 #: Seconds between two looks for results, and for new work while requests are under way.
 TICK = 0.02
+#: Seconds between two looks at the routes of what is slow: another worker may have switched.
+REFRESH = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +33,10 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class _Unbegun:
-    """A job whose lease would have ended before its attempt."""
+    """A job that was not attempted: its lease ends too soon, or no endpoint may be called."""
 
     job: Job
+    is_held: bool = False
 
 
 def drain(
@@ -58,6 +61,50 @@ def drain(
     return run.drained
 
 
+class _Planner:
+    """Makes jobs of the deliveries of one lease."""
+
+    def __init__(self, *, clock: Callable[[], datetime], until: datetime, using: str) -> None:
+        self.clock, self.until, self.using = clock, until, using
+        self._policies: dict[UUID, RetryPolicy] = {}
+        self._routes: dict[UUID, routes.Route] = {}
+
+    def plan(self, delivery: Delivery) -> Job | None:
+        """Return what to do with a delivery, or None where it is held."""
+        subscription = delivery.subscription
+        if subscription is None or not subscription.is_active:
+            return None
+        route = self._route(subscription, delivery)
+        is_trial = route.trial is not None and self._claims(subscription, route.trial)
+        endpoint = route.trial if is_trial else route.endpoint
+        if endpoint is None:
+            return None
+        if subscription.pk not in self._policies:
+            self._policies[subscription.pk] = subscription.retry_policy
+        return Job(
+            delivery=delivery,
+            subscription=subscription,
+            endpoint=endpoint,
+            policy=self._policies[subscription.pk],
+            why=route.why,
+            doors=route.doors,
+            is_trial=is_trial,
+        )
+
+    def _route(self, subscription: Subscription, delivery: Delivery) -> routes.Route:
+        route = self._routes.get(subscription.pk)
+        if route is None:
+            route = routes.of(subscription, delivery)
+            if route.doors == 1:
+                self._routes[subscription.pk] = route
+        return route
+
+    def _claims(self, subscription: Subscription, trial: Endpoint) -> bool:
+        # Whether it is claimed or not, there is none for the others of this lease.
+        self._routes[subscription.pk] = replace(self._routes[subscription.pk], trial=None)
+        return routes.claim_trial(trial, now=self.clock(), until=self.until, using=self.using)
+
+
 class _Run:
     """One call of :func:`drain`."""
 
@@ -74,6 +121,9 @@ class _Run:
         self._found = 0
         self._has_withdrawn = False
         self._next_at: datetime | None = None
+        #: Subscriptions with their endpoints as they were last read.
+        self._subscriptions: dict[UUID, Subscription] = {}
+        self._refreshed_at = time.monotonic()
 
     def work(self) -> None:
         """Take work where there is room and record what comes back, until all is done."""
@@ -83,6 +133,8 @@ class _Run:
             if self._has_room():
                 self.take()
             self._record(self.window.collect(timeout=TICK))
+            if time.monotonic() - self._refreshed_at >= REFRESH and self.window.slow_keys:
+                self._refresh(set(self._subscriptions))
             if self.window.is_empty and (self._is_ending() or not self._found):
                 break
         now = self.clock()
@@ -123,26 +175,20 @@ class _Run:
 
     def _withdraw(self) -> None:
         self._has_withdrawn = True
-        jobs = [job.delivery for job, _ in self.window.withdraw()]
+        jobs = [job for job, _ in self.window.withdraw()]
         if jobs:
-            leases.give_back(jobs, now=self.clock(), using=self.using)
+            self._let_go([_Unbegun(job) for job in jobs])
 
     def _submit(self, lease: leases.Lease) -> None:
+        planner = _Planner(clock=self.clock, until=lease.until, using=self.using)
         held = []
-        policies: dict[UUID, RetryPolicy] = {}
         for delivery in lease.deliveries:
-            subscription = delivery.subscription
-            endpoint = attempt.choose(subscription) if subscription else None
-            if subscription is None or endpoint is None or not subscription.is_active:
+            job = planner.plan(delivery)
+            if job is None:
                 held.append(delivery)
-                continue
-            policy = policies.get(subscription.pk)
-            if policy is None:
-                policy = policies[subscription.pk] = subscription.retry_policy
-            job = Job(
-                delivery=delivery, subscription=subscription, endpoint=endpoint, policy=policy
-            )
-            self.window.submit((job, lease.until), key=subscription.pk)
+            else:
+                self._subscriptions[job.subscription.pk] = job.subscription
+                self.window.submit((job, lease.until), key=job.subscription.pk)
         if held:
             leases.hold(held, using=self.using)
 
@@ -151,18 +197,45 @@ class _Run:
         now = self.clock()
         if now + timedelta(seconds=job.subscription.attempt_timeout) >= until:
             return _Unbegun(job)
+        latest = self._subscriptions[job.subscription.pk]
+        if latest is not job.subscription and not job.is_trial:
+            # The active endpoint may be another one by now.
+            route = routes.of(latest, job.delivery)
+            if route.endpoint is None or not latest.is_active:
+                return _Unbegun(job, is_held=True)
+            job = replace(job, endpoint=route.endpoint, why=route.why)
         return attempt.make(job, now=now)
 
     def _record(self, results: Sequence[Result | _Unbegun]) -> None:
-        unbegun = [one.job.delivery for one in results if isinstance(one, _Unbegun)]
+        unbegun = [one for one in results if isinstance(one, _Unbegun)]
         if unbegun:
-            leases.give_back(unbegun, now=self.clock(), using=self.using)
+            self._let_go(unbegun)
         finished = [one for one in results if isinstance(one, Result)]
         if not finished:
             return
-        entries = ledger.record(finished, now=self.clock(), using=self.using)
+        recorded = ledger.record(finished, now=self.clock(), using=self.using)
+        if recorded.changed:
+            self._refresh(recorded.changed)
+            # What was brought forward is due now.
+            self._found = max(self._found, 1)
+        entries = recorded.entries
         moments = [one.decision.at for one in entries if isinstance(one.decision, TryAgain)]
         if self._next_at is not None:
             moments.append(self._next_at)
         self._next_at = min(moments, default=None)
         self.drained = replace(self.drained, attempts=self.drained.attempts + len(finished))
+
+    def _let_go(self, unbegun: Sequence[_Unbegun]) -> None:
+        """Give back what was not attempted."""
+        for one in unbegun:
+            if one.job.is_trial:
+                routes.end_trial(one.job.endpoint, using=self.using)
+        if back := [one.job.delivery for one in unbegun if not one.is_held]:
+            leases.give_back(back, now=self.clock(), using=self.using)
+        if held := [one.job.delivery for one in unbegun if one.is_held]:
+            leases.hold(held, using=self.using)
+
+    def _refresh(self, subscriptions: Set[UUID]) -> None:
+        """Read the routes of these subscriptions again."""
+        self._refreshed_at = time.monotonic()
+        self._subscriptions.update(routes.refresh(subscriptions, using=self.using))

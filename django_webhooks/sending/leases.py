@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connections, transaction
+from django.db.models import Prefetch
 
 from ..conf import settings
 from ..models import Delivery
 from ..models.delivery import DeliveryQuerySet
+from .routes import ENDPOINTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,4 +92,5 @@ def _load(rows: DeliveryQuerySet, keys: list[UUID], *, token: UUID) -> list[Deli
     if not keys:
         return []
     held = rows.filter(pk__in=keys, lease_token=token).select_related("event")
-    return list(held.prefetch_related("subscription__endpoints").order_by("pk"))
+    endpoints = Prefetch(f"subscription__{ENDPOINTS.prefetch_to}", queryset=ENDPOINTS.queryset)
+    return list(held.prefetch_related(endpoints).order_by("pk"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,6 +19,7 @@ from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
 from ..policies import retry
 from ..policies.retry import Decision, Done, GiveUp, TryAgain
+from . import health
 from .attempt import Result
 from .transport import Answer
 
@@ -42,13 +43,21 @@ class Entry:
         return self.result.job.delivery
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What was decided where the lease still held, and the subscriptions whose routes changed."""
+
+    entries: Sequence[Entry]
+    changed: Set[UUID]
+
+
 def record(
     results: Sequence[Result],
     *,
     now: datetime,
     using: str,
     sleep: Callable[[float], None] = time.sleep,
-) -> list[Entry]:
+) -> Recorded:
     """Record results in one short transaction and return what was decided.
 
     A result whose lease has ended is recorded as late and changes nothing. A database that fails is
@@ -59,7 +68,7 @@ def record(
     while True:
         try:
             with transaction.atomic(using=using):
-                current, gone = _store(entries, now=now, using=using)
+                current, weighing = _store(entries, now=now, using=using)
             break
         except (OperationalError, InterfaceError) as error:
             pause = next(pauses, None)
@@ -70,9 +79,10 @@ def record(
             sleep(pause)
     for entry in entries:
         _announce(entry, is_current=entry.delivery.pk in current, now=now)
-    for endpoint, reason in gone.items():
+    kept = [entry for entry in entries if entry.delivery.pk in current]
+    for endpoint, reason in weighing.disabled.items():
         signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
-    return [entry for entry in entries if entry.delivery.pk in current]
+    return Recorded(entries=kept, changed=weighing.changed)
 
 
 def _entry(result: Result, *, now: datetime) -> Entry:
@@ -84,6 +94,7 @@ def _entry(result: Result, *, now: datetime) -> Entry:
         recorded_at=job.delivery.event.created_at,
         now=now,
         random=random.random(),
+        doors=job.doors,
     )
     attempt = Attempt(
         id=uuid7(),
@@ -113,11 +124,12 @@ def _entry(result: Result, *, now: datetime) -> Entry:
 
 def _store(
     entries: Sequence[Entry], *, now: datetime, using: str
-) -> tuple[set[UUID], dict[Endpoint, str]]:
-    """Write attempts and moves.
+) -> tuple[set[UUID], health.Weighing]:
+    """Write attempts, moves and evidence.
 
-    Return the deliveries whose lease still held, and the endpoints that are disabled now, with why.
+    Return the deliveries whose lease still held, and what the evidence brought.
     """
+    weighing = health.begin([entry.result for entry in entries], now=now, using=using)
     rows = Delivery.objects.using(using)
     held = dict(
         rows.filter(pk__in=[entry.delivery.pk for entry in entries])
@@ -133,36 +145,15 @@ def _store(
     }
     for entry in entries:
         entry.attempt.is_late = entry.delivery.pk not in current
-    # A delivery that was deleted meanwhile takes its attempts with it.
-    endpoints = set(
-        Endpoint.objects.using(using)
-        .filter(pk__in={entry.attempt.endpoint_id for entry in entries})
-        .values_list("pk", flat=True)
-    )
-    for entry in entries:
-        if entry.attempt.endpoint_id not in endpoints:
+        if entry.attempt.endpoint_id not in weighing.endpoints:
             entry.attempt.endpoint_id = None
+    # A delivery that was deleted meanwhile takes its attempts with it.
     Attempt.objects.using(using).bulk_create(
         [entry.attempt for entry in entries if entry.delivery.pk in held]
     )
     _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
-    return current, _disable_gone(entries, now=now, using=using)
-
-
-def _disable_gone(entries: Sequence[Entry], *, now: datetime, using: str) -> dict[Endpoint, str]:
-    gone = {
-        entry.result.job.endpoint: entry.result.outcome.reason
-        for entry in entries
-        if entry.result.outcome.endpoint_gone
-    }
-    # Several requests may have been told so; who disables it says it.
-    return {
-        endpoint: reason
-        for endpoint, reason in gone.items()
-        if Endpoint.objects.using(using)
-        .filter(pk=endpoint.pk, disabled_at__isnull=True)
-        .update(disabled_at=now, disabled_reason=reason)
-    }
+    weighing.finish()
+    return current, weighing
 
 
 def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import models, router, transaction
 
 from ..conf import settings
-from ..models import EventTypePattern, Subscription
+from ..models import EventTypePattern, Health, Subscription
 from ..models.owner import OwnerKey
 from ..policies import matching
 
@@ -31,10 +31,14 @@ _changes = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """A subscription as far as recording an event needs to know it."""
+    """A subscription as far as recording an event needs to know it.
+
+    What is recorded for one that is not flowing is held: it is paused, all its endpoints fail, or
+    older deliveries go first.
+    """
 
     subscription_id: UUID
-    is_active: bool
+    is_flowing: bool
     owner: OwnerKey
     is_global: bool
     pattern: str
@@ -65,7 +69,7 @@ def find(wanted: Iterable[tuple[str, OwnerKey]], *, using: str) -> list[Listener
     listeners = [
         Listener(
             subscription_id=row[0],
-            is_active=row[1] == Subscription.Status.ACTIVE,
+            is_flowing=row[1] == Subscription.Status.ACTIVE and row[6],
             owner=OwnerKey(row[2], row[3]),
             is_global=row[4],
             pattern=row[5],
@@ -117,8 +121,15 @@ def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Se
         concerned |= models.Q(
             subscription__owner_type=owner_type, subscription__owner_id__in=owner_ids
         )
+    open_door = Health.objects.using(using).filter(
+        subscription_id=models.OuterRef("subscription_id"),
+        is_active=True,
+        ramp__isnull=True,
+        endpoint__disabled_at__isnull=True,
+    )
     return list(
         rows.filter(concerned)
+        .annotate(has_open_door=models.Exists(open_door))
         .order_by("subscription_id")
         .values_list(
             "subscription_id",
@@ -127,6 +138,7 @@ def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Se
             "subscription__owner_id",
             "subscription__is_global",
             "pattern",
+            "has_open_door",
         )
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,8 +28,10 @@ class Draft:
 
     event_type: str
     data: Any
-    owner: models.Model | None = None
+    owner: models.Model | OwnerKey | None = None
     idempotency_key: str | None = None
+    #: Subscriptions that do not get it although they listen.
+    not_to: Collection[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,11 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
         using=using,
     )
     audiences = [
-        [one for one in found if one.hears(draft.event_type, owner)]
+        [
+            one
+            for one in found
+            if one.hears(draft.event_type, owner) and one.subscription_id not in draft.not_to
+        ]
         for draft, owner in zip(drafts, owners, strict=True)
     ]
     events = [
@@ -183,15 +189,15 @@ def _recorded(
     if first.pk != event.pk:
         return Recorded(event=first)
     # A subscription whose patterns match twice gets the event once.
-    hearing: dict[UUID, bool] = {one.subscription_id: one.is_active for one in audience}
+    hearing: dict[UUID, bool] = {one.subscription_id: one.is_flowing for one in audience}
     deliveries = [
         Delivery(
             event=event,
             subscription_id=subscription_id,
-            due_at=DatabaseNow() if is_active else None,
+            due_at=DatabaseNow() if is_flowing else None,
             created_at=now,
         )
-        for subscription_id, is_active in hearing.items()
+        for subscription_id, is_flowing in hearing.items()
     ]
     return Recorded(event=event, deliveries=deliveries)
 

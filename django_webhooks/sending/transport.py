@@ -1,4 +1,4 @@
-"""The only HTTP: one POST under one deadline, over connections kept per process.
+"""The only HTTP: one request under one deadline, over connections kept per process.
 
 Every socket sets the time left of the attempt before each of its operations, so that a receiver
 that drips bytes ends at the deadline like one that is silent. Nothing is read from the environment:
@@ -144,7 +144,8 @@ class _TLSPool(HTTPSConnectionPool):
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=_tls_context(), **kwargs)
+        self.tls = _tls_context()
+        super().init_poolmanager(*args, ssl_context=self.tls, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
@@ -202,20 +203,61 @@ def post(url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -
     ``timeout`` is in seconds for everything together. At most WEBHOOKS_MAX_RESPONSE_BYTES of
     the body are read, still encoded; the connection is kept only after a complete answer.
     """
+    return _exchange("POST", url, headers=headers, body=body, timeout=timeout)
+
+
+def get(url: str, *, headers: Mapping[str, str], timeout: float) -> Answer | NoAnswer:
+    """Send one GET, as :func:`post` does."""
+    return _exchange("GET", url, headers=headers, body=None, timeout=timeout)
+
+
+def connect(url: str, *, timeout: float) -> NoAnswer | None:
+    """Connect, shake hands where the URL is https, and hang up; return why that failed, if it did.
+
+    Never raises.
+    """
+    _current.deadline = time.monotonic() + timeout
+    if refused := _refused(url):
+        return refused
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        sock = _connect(parts.hostname or "", port)
+        with sock:
+            if parts.scheme == "https":
+                with _adapter().tls.wrap_socket(sock, server_hostname=parts.hostname) as wrapped:
+                    wrapped.settimeout(_current.time_left())
+        return None
+    except _Failed as failed:
+        return failed.answer
+    except Exception as error:
+        return _explain(error, url=url)
+
+
+def _refused(url: str) -> NoAnswer | None:
+    if url.startswith("http:") and settings.WEBHOOKS_REQUIRE_HTTPS:
+        return NoAnswer(
+            reason="blocked", detail="The URL is not https; see WEBHOOKS_REQUIRE_HTTPS."
+        )
+    return None
+
+
+def _exchange(
+    method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
+) -> Answer | NoAnswer:
     _current.deadline = time.monotonic() + timeout
     for name, value in headers.items():
         # The error of http.client would quote the value, which may be a secret.
         if not _HEADER_VALUE.match(value):
             return NoAnswer(reason="internal", detail=f"The header {name} cannot be sent as it is.")
     request = requests.PreparedRequest()
-    request.method, request.url, request.body = "POST", url, body
+    request.method, request.url, request.body = method, url, body
     request.headers = CaseInsensitiveDict(headers)
-    request.headers["Content-Length"] = str(len(body))
+    if body is not None:
+        request.headers["Content-Length"] = str(len(body))
     request.headers["Accept-Encoding"] = "identity"
-    if url.startswith("http:") and settings.WEBHOOKS_REQUIRE_HTTPS:
-        return NoAnswer(
-            reason="blocked", detail="The URL is not https; see WEBHOOKS_REQUIRE_HTTPS."
-        )
+    if refused := _refused(url):
+        return refused
     while True:
         _current.is_reused, _current.received = False, 0
         try:

@@ -11,6 +11,8 @@ from django_webhooks import beat, tasks
 TASKS = {
     "django_webhooks.tasks.deliver": tasks.deliver,
     "django_webhooks.tasks.sweep": tasks.sweep,
+    "django_webhooks.tasks.check_health": tasks.check_health,
+    "django_webhooks.tasks.notify": tasks.notify,
     "django_webhooks.tasks.prune": tasks.prune,
 }
 

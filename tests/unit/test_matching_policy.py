@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from django_webhooks.policies.matching import candidates, is_pattern, matches
 
-names = st.lists(st.sampled_from(["order", "item", "a", "b"]), min_size=1, max_size=4).map(".".join)
+names = st.lists(st.sampled_from(["order", "item", "a", "webhooks"]), min_size=1, max_size=4).map(
+    ".".join
+)
 patterns = st.one_of(names, names.map(lambda name: f"{name}.*"), st.just("*"))
 
 
@@ -22,6 +24,8 @@ patterns = st.one_of(names, names.map(lambda name: f"{name}.*"), st.just("*"))
         ("order.*", "order", False),
         ("order.*", "orders.paid", False),
         ("*", "anything", True),
+        ("*", "webhooks.endpoint.unhealthy", False),
+        ("webhooks.*", "webhooks.endpoint.unhealthy", True),
     ],
 )
 def test_matching(pattern, event_type, expected):
@@ -30,6 +34,7 @@ def test_matching(pattern, event_type, expected):
 
 def test_candidates_are_the_name_its_families_and_everything():
     assert candidates("a.b.c") == ["a.b.c", "a.b.*", "a.*", "*"]
+    assert candidates("webhooks.a") == ["webhooks.a", "webhooks.*"]
 
 
 @given(pattern=patterns, event_type=names)
