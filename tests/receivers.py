@@ -32,14 +32,21 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     at: float = field(default_factory=time.monotonic)
+    #: What was answered, once it was.
+    status: int | None = None
+    answered_at: float = 0.0
 
 
 class Receiver:
     """Answers each request by the next answer, or by the last; keeps what came."""
 
-    def __init__(self, answers: Sequence[Answer | int] = (204,)) -> None:
+    def __init__(
+        self, answers: Sequence[Answer | int] = (204,), *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.answers = [one if isinstance(one, Answer) else Answer(one) for one in answers]
         self.requests: list[Request] = []
+        #: What a GET is answered.
+        self.health = 204
         self.connections = 0
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -58,6 +65,9 @@ class Receiver:
             def do_POST(self) -> None:
                 receiver.handle(self)
 
+            def do_GET(self) -> None:
+                receiver.probed(self)
+
             def log_message(self, *args: Any) -> None:
                 pass
 
@@ -69,7 +79,13 @@ class Receiver:
                 pass
 
         self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        scheme = "http" if tls is None else "https"
+        self.port = self.server.server_port
+        self.url = f"{scheme}://127.0.0.1:{self.port}/hook"
         self._thread = threading.Thread(
             target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -85,7 +101,8 @@ class Receiver:
         found = {name.lower(): value for name, value in request.headers.items()}
         with self._lock:
             answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
-            self.requests.append(Request(path=request.path, headers=found, body=body))
+            received = Request(path=request.path, headers=found, body=body)
+            self.requests.append(received)
         time.sleep(answer.delay)
         request.send_response(answer.status)
         for name, value in answer.headers.items():
@@ -94,6 +111,13 @@ class Receiver:
             request.send_header("Content-Length", str(len(answer.body)))
         request.end_headers()
         request.wfile.write(answer.body)
+        received.status, received.answered_at = answer.status, time.monotonic()
+
+    def probed(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer a health check."""
+        request.send_response(self.health)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
 
     @property
     def ids(self) -> list[str]:

@@ -51,7 +51,8 @@ class SwitchQuerySet(models.QuerySet["Switch"]):
         _flag(after, True, using=self.db)
         deliveries = cast("DeliveryQuerySet", subscription.deliveries.using(self.db))
         is_first = before is None and not self.filter(subscription=subscription).exists()
-        if before is not None and after is not None:
+        is_tried = any(door.state == Health.State.TRIAL for door in doors)
+        if before is not None and (after is not None or is_tried):
             deliveries.bring_forward(now=now)
         elif after is not None and not is_first and slowly:
             # The delivery that was tried releases the next ones.

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from ..conf import settings
 from ..models import Delivery, Endpoint, Subscription
+from ..policies.health import Evidence
 from ..policies.retry import RetryPolicy, TryAgain
-from . import attempt, leases, ledger, outbox, routes
+from . import attempt, health, leases, ledger, outbox, routes
 from .attempt import Job, Result
 from .clock import DatabaseClock
 from .window import Window
@@ -115,6 +116,7 @@ class _Run:
             self._attempt,
             size=settings.WEBHOOKS_MAX_IN_FLIGHT,
             per_key=settings.WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT,
+            is_urgent=_is_urgent,
         )
         self._ends = time.monotonic() + settings.WEBHOOKS_DRAIN_SECONDS
         self._looked_at = float("-inf")
@@ -239,3 +241,13 @@ class _Run:
         """Read the routes of these subscriptions again."""
         self._refreshed_at = time.monotonic()
         self._subscriptions.update(routes.refresh(subscriptions, using=self.using))
+
+
+def _is_urgent(result: Result | _Unbegun) -> bool:
+    """Say whether a result may end the traffic to its endpoint: it is recorded before the next."""
+    return (
+        isinstance(result, Result)
+        and result.job.doors == 1
+        and not result.job.endpoint.is_pinned
+        and health.evidence(result) is Evidence.FAILING
+    )

@@ -80,13 +80,13 @@ class Weighing:
                 self.changed.add(door.subscription_id)
 
     def _weigh(self, result: Result, door: Health) -> None:
-        job, evidence = result.job, _evidence(result)
+        job, told = result.job, evidence(result)
         state = policy.attempted(
             door.value,
             Attempted(
                 began_at=result.started_at,
                 event=job.delivery.event_id,
-                evidence=evidence,
+                evidence=told,
                 reason=result.outcome.reason,
             ),
             others_wait=self.others_wait.get(door.subscription_id, False),
@@ -97,9 +97,9 @@ class Weighing:
             door.become(state)
         if job.is_trial:
             door.trial_until = None
-        if evidence is Evidence.WELL:
+        if told is Evidence.WELL:
             door.succeeded_at = self.now
-        elif evidence is Evidence.FAILING:
+        elif told is Evidence.FAILING:
             door.failed_at = self.now
         if result.outcome.endpoint_gone and door.endpoint.is_usable:
             self._disable(door, result.outcome.reason)
@@ -121,12 +121,12 @@ class Weighing:
             return
         deliveries = cast("DeliveryQuerySet", subscription.deliveries.using(self.using))
         if any(
-            _evidence(one) is Evidence.FAILING and one.job.endpoint.pk != active.endpoint_id
+            evidence(one) is Evidence.FAILING and one.job.endpoint.pk != active.endpoint_id
             for one in results
         ) and not any(one.job.doors > 1 for one in results):
             deliveries.bring_forward(now=self.now)
         arrived = sum(
-            _evidence(one) is Evidence.WELL and one.job.endpoint.pk == active.endpoint_id
+            evidence(one) is Evidence.WELL and one.job.endpoint.pk == active.endpoint_id
             for one in results
         )
         if active.ramp is not None and arrived:
@@ -147,7 +147,7 @@ def begin(results: Sequence[Result], *, now: datetime, using: str) -> Weighing:
         failing = (
             one.job.delivery.event_id
             for one in results
-            if one.job.subscription.pk == key and _evidence(one) is Evidence.FAILING
+            if one.job.subscription.pk == key and evidence(one) is Evidence.FAILING
         )
         event = next(failing, None)
         if event is not None:
@@ -188,7 +188,8 @@ def release(deliveries: DeliveryQuerySet, active: Health, *, count: int, using: 
     return released
 
 
-def _evidence(result: Result) -> Evidence:
+def evidence(result: Result) -> Evidence:
+    """Return what an attempt says of its endpoint."""
     outcome = result.outcome
     return policy.evidence_of(succeeded=outcome.succeeded, reason=outcome.reason)
 
@@ -200,7 +201,7 @@ def _is_news(result: Result, row: Health) -> bool:
         or bool(row.failures or row.window_failures)
         or result.job.is_trial
         or result.outcome.endpoint_gone
-        or _evidence(result) is Evidence.FAILING
+        or evidence(result) is Evidence.FAILING
     )
 
 
@@ -217,7 +218,7 @@ def _touch(
         for one in results
         if (row := rows.get(one.job.endpoint.pk)) is not None
         and row.subscription_id not in concerned
-        and _evidence(one) is Evidence.WELL
+        and evidence(one) is Evidence.WELL
         and (row.succeeded_at is None or not row.succeeded_at <= now < row.succeeded_at + TOUCH)
     }
     if old:

@@ -30,8 +30,15 @@ class Window(Generic[Job, Result]):
     The owner submits and collects from one thread. An error of ``work`` reaches it at ``collect``.
     """
 
-    def __init__(self, work: Callable[[Job], Result], *, size: int, per_key: int) -> None:
-        self._work = work
+    def __init__(
+        self,
+        work: Callable[[Job], Result],
+        *,
+        size: int,
+        per_key: int,
+        is_urgent: Callable[[Result], bool] = lambda result: False,
+    ) -> None:
+        self._work, self._is_urgent = work, is_urgent
         self._size, self._per_key = size, per_key
         lock = threading.Lock()
         self._startable_changed = threading.Condition(lock)
@@ -42,6 +49,9 @@ class Window(Generic[Job, Result]):
         self._fresh: deque[float] = deque()
         self._running = self._threads = self._idle = 0
         self._someone_waits_for_patience = False
+        #: Keys with an urgent result: nothing of theirs begins before its owner has dealt with it.
+        self._stopped: set[Hashable] = set()
+        self._collected: set[Hashable] = set()
         self._wanted = 0
         self._is_closed = False
         self._failure: Exception | None = None
@@ -55,10 +65,14 @@ class Window(Generic[Job, Result]):
     def collect(self, *, timeout: float, group: int = 32) -> list[Result]:
         """Return results, and give their places to further jobs.
 
-        Wait for ``group`` of them, or until no job is left, at most ``timeout`` seconds.
+        Wait for ``group`` of them, for an urgent one, or until no job is left, at most ``timeout``
+        seconds. After an urgent result its key begins nothing before the next call.
         """
         ends = time.monotonic() + timeout
         with self._result_added:
+            if self._collected:
+                self._stopped -= self._collected
+                self._let_in()
             self._wanted = min(group, self._size)
             while not self._has_enough():
                 left = ends - time.monotonic()
@@ -67,6 +81,7 @@ class Window(Generic[Job, Result]):
             if self._failure is not None:
                 raise self._failure
             results, self._done = self._done, []
+            self._collected = set(self._stopped)
             if results:
                 self._let_in()
         return results
@@ -169,7 +184,7 @@ class Window(Generic[Job, Result]):
         if self._running + len(self._done) >= self._size:
             return None
         for key in self._queues:
-            if len(self._began.get(key, ())) < self._per_key:
+            if key not in self._stopped and len(self._began.get(key, ())) < self._per_key:
                 return key
         return None
 
@@ -192,10 +207,14 @@ class Window(Generic[Job, Result]):
             self._fresh.remove(at)
         self._running -= 1
         self._done += results
+        if any(self._is_urgent(result) for result in results):
+            self._stopped.add(key)
         if self._has_enough():
             self._result_added.notify()
 
     def _has_enough(self) -> bool:
         if self._failure is not None or len(self._done) >= self._wanted:
+            return True
+        if self._stopped - self._collected and self._done:
             return True
         return not (self._running or self._queues)

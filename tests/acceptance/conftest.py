@@ -14,7 +14,7 @@ from example_project import broker
 from tests.receivers import Receiver
 from tests.services import SERVICES
 
-from .stage import Stage, postgres_database
+from .stage import Stage, mariadb_database, postgres_database
 
 SQLITE = pytest.param("sqlite+files", id="sqlite+files")
 REDIS = pytest.param(
@@ -25,13 +25,18 @@ RABBITMQ = pytest.param(
     id="postgres+rabbitmq",
     marks=[pytest.mark.postgres, pytest.mark.rabbitmq],
 )
+MARIADB = pytest.param(
+    "mariadb+redis", id="mariadb+redis", marks=[pytest.mark.mariadb, pytest.mark.redis]
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test on all stacks, or on those that have a broker with a server."""
     if "stage" in metafunc.fixturenames:
+        own = metafunc.definition.get_closest_marker("stacks")
         servers = metafunc.definition.get_closest_marker("broker_server")
         stacks = [REDIS, RABBITMQ] if servers else [SQLITE, REDIS, RABBITMQ]
+        stacks = list(own.args) if own else stacks
         metafunc.parametrize("stage", stacks, indirect=True)
 
 
@@ -78,6 +83,10 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
                 broker=f"{broker.SCHEME}://",
                 options=broker.options(folder),
             )
+        elif stack == "mariadb+redis":
+            database = resources.enter_context(mariadb_database())
+            stage = Stage(tmp_path, database=database, broker=broker_url(stack))
+            stage.migrate()
         else:
             template = request.getfixturevalue("postgres_tables")
             database = resources.enter_context(postgres_database(template=template))

@@ -159,6 +159,43 @@ class Stage:
             f"Endpoint.objects.create(subscription=s, url={url!r})"
         )
 
+    def subscribe_pair(self, *urls: str, **fields: Any) -> None:
+        """Subscribe a primary and backups to everything."""
+        self.python(
+            "from django_webhooks.models import *\n"
+            "s = Subscription.objects.create(name='test', event_types=['*'],"
+            f" signing_secret='whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', **{fields!r})\n"
+            f"for position, url in enumerate({urls!r}):\n"
+            "    Endpoint.objects.create(subscription=s, url=url, position=position)"
+        )
+
+    def switches(self) -> list[list[Any]]:
+        """Return the causes of all switches, and when they were, in seconds of this machine."""
+        found: list[list[Any]] = self.python(
+            "from django_webhooks.models import Switch\n"
+            "print(json.dumps([[s.cause, s.created_at.timestamp()]"
+            " for s in Switch.objects.order_by('pk')]))"
+        )
+        return found
+
+    def doors(self) -> list[dict[str, Any]]:
+        """Return the health of the endpoints, the primary first."""
+        found: list[dict[str, Any]] = self.python(
+            "from django_webhooks.models import Health\n"
+            "print(json.dumps(list(Health.objects.order_by('endpoint__position')"
+            ".values('state', 'is_active', 'hold', 'ramp', 'reason'))))"
+        )
+        return found
+
+    def attempts(self) -> list[list[Any]]:
+        """Return each attempt: host, outcome, reason."""
+        found: list[list[Any]] = self.python(
+            "from django_webhooks.models import Attempt\n"
+            "print(json.dumps([list(row) for row in Attempt.objects.order_by('pk')"
+            ".values_list('endpoint_host', 'outcome', 'reason')]))"
+        )
+        return found
+
     def emit(self, count: int) -> None:
         """Record things and their events without telling a worker."""
         self.python(
@@ -238,6 +275,13 @@ class Proxy:
             connection.close()
         self._connections.clear()
 
+    def cut(self) -> None:
+        """Cut all connections, and go on listening."""
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
+
     def _serve(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -278,6 +322,26 @@ def postgres_database(*, template: str = "template1") -> Iterator[str]:
             yield f"postgres://{user}:{password}@{service.host}:{service.port}/{name}"
         finally:
             server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def mariadb_database() -> Iterator[str]:
+    """Create a database of its own, and yield its URL."""
+    import MySQLdb
+
+    service = SERVICES["mariadb"]
+    user = os.environ.get("MARIADB_USER", "root")
+    password = os.environ.get("MARIADB_PASSWORD", "")
+    name = f"webhooks_tests_{uuid.uuid4().hex}"
+    server = MySQLdb.connect(
+        host=service.host, port=service.port, user=user, password=password, autocommit=True
+    )
+    with contextlib.closing(server), server.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        try:
+            yield f"mysql://{user}:{password}@{service.host}:{service.port}/{name}"
+        finally:
+            cursor.execute(f"DROP DATABASE `{name}`")
 
 
 class PrivatePostgres:

@@ -8,7 +8,10 @@ from celery import Celery
 
 from example_project import broker
 
+from . import names
+
 broker.install()
+names.install()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.acceptance.site.settings")
 app = Celery("site")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -38,6 +38,7 @@ CELERY_TASK_DEFAULT_QUEUE = QUEUE
 CELERY_TASK_QUEUES = [Queue(QUEUE)]
 CELERY_BEAT_SCHEDULE = {
     "sweep": {**beat.SCHEDULE["django_webhooks.sweep"], "schedule": 1.0},
+    "check_health": {**beat.SCHEDULE["django_webhooks.check_health"], "schedule": 1.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = os.path.join(env.str("ACCEPTANCE_FOLDER"), f"beat-{os.getpid()}")
 
