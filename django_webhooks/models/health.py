@@ -180,6 +180,8 @@ class Health(models.Model):
         """Take over what the policy decided; save the row to keep it."""
         if type(state) is not type(self.value):
             self.trial_until = None
+            # What changed is looked at soon, not when it would have been as it was.
+            self.probe_due_at = state.since
         self.since, self.hold = state.since, state.hold
         self.failures = self.probe_failures = self.rises = 0
         self.window_attempts = self.window_failures = 0

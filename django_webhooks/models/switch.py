@@ -54,9 +54,9 @@ class SwitchQuerySet(models.QuerySet["Switch"]):
         is_tried = any(door.state == Health.State.TRIAL for door in doors)
         if before is not None and (after is not None or is_tried):
             deliveries.bring_forward(now=now)
-        elif after is not None and not is_first and slowly:
-            # The delivery that was tried releases the next ones.
-            after.ramp = deliveries.release(limit=1) if by_hand else 0
+        elif after is not None and slowly and (by_hand or not is_first):
+            # The delivery that was tried releases the next ones; by hand nothing was tried.
+            after.ramp = (deliveries.release(limit=1) or None) if by_hand else 0
             after.save(using=self.db, update_fields=["ramp"])
         elif after is not None and subscription.is_active:
             deliveries.release()

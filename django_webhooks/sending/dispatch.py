@@ -149,14 +149,16 @@ class _Run:
 
     def take(self, *, ids: Collection[UUID] | None = None) -> None:
         """Lease due work and submit it."""
-        # What is slow, or at the end all that is under way, must not delay the end or the others.
+        # What is slow, or at the end all that is under way, must not delay the end or the others;
+        # what has enough queued here is left to other workers.
         passed_over = self.window.keys_under_way if self._is_ending() else self.window.slow_keys
+        crowded = self.window.crowded_keys(beyond=settings.WEBHOOKS_BATCH_SIZE // 2)
         lease = leases.take(
             now=self.clock(),
             limit=settings.WEBHOOKS_BATCH_SIZE,
             using=self.using,
             ids=ids,
-            except_subscriptions=[key for key in passed_over if isinstance(key, UUID)],
+            except_subscriptions=[key for key in passed_over | crowded if isinstance(key, UUID)],
         )
         # What was named says nothing of what else is due.
         found = len(lease.deliveries) if ids is None else 1

@@ -61,7 +61,10 @@ class Weighing:
             )
             active = next((door for door in doors if door.is_active), None)
             self._follow(subscription, results, active)
-            if switch is not None:
+            if switch is not None or any(
+                active is None or one.job.endpoint.pk != active.endpoint_id for one in results
+            ):
+                # Another worker may have switched meanwhile.
                 self.changed.add(key)
 
     def _fold(self, results: Sequence[Result], doors: dict[UUID, Health]) -> None:

@@ -29,6 +29,8 @@ from .transport import Answer, NoAnswer
 
 #: Endpoints taken at once.
 BATCH = 256
+#: Probes recorded by one transaction.
+RECORDED_AT_ONCE = 100
 #: Seconds between two looks for results.
 TICK = 0.1
 #: Part of the interval over which probes are spread.
@@ -87,9 +89,11 @@ def check_all(
             if not (running or taken):
                 return count
             done, running = wait(running, timeout=0 if taken else TICK, return_when=FIRST_COMPLETED)
-            if done:
-                count += len(done)
-                record([one.result() for one in done], now=clock(), using=using)
+            finished = list(done)
+            for start in range(0, len(finished), RECORDED_AT_ONCE):
+                group = finished[start : start + RECORDED_AT_ONCE]
+                count += len(group)
+                record([one.result() for one in group], now=clock(), using=using)
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 

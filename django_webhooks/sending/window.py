@@ -122,6 +122,11 @@ class Window(Generic[Job, Result]):
         with self._startable_changed:
             return set(self._queues) | {key for key, began in self._began.items() if began}
 
+    def crowded_keys(self, *, beyond: int) -> set[Hashable]:
+        """Keys with more jobs queued than that."""
+        with self._startable_changed:
+            return {key for key, jobs in self._queues.items() if len(jobs) > beyond}
+
     @property
     def slow_keys(self) -> set[Hashable]:
         """Keys with a job that has been under way for long."""

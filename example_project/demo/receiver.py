@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -34,8 +35,8 @@ class Account:
 class Receiver:
     """An HTTP server on loopback in a thread; ``mode`` says how it answers."""
 
-    def __init__(self, *, secret: str, tell: Callable[[str], None]) -> None:
-        self.secret, self.tell = secret, tell
+    def __init__(self, *, secret: str, tell: Callable[[str], None], name: str = "") -> None:
+        self.secret, self.tell, self.name = secret, tell, name
         self.mode = "ok"
         self.account = Account()
         receiver = self
@@ -50,17 +51,42 @@ class Receiver:
             def log_message(self, *args: Any) -> None:
                 """Leave the telling to the story."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/webhooks"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+            def setup(self) -> None:
+                receiver.connections.append(self.request)
+                super().setup()
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *args: Any) -> None:
+                """Say nothing of connections that broke."""
+
+        self.connections: list[socket.socket] = []
+        self._make = lambda port: Server(("127.0.0.1", port), Handler)
+        self.port = 0
+        self.start()
+        self.url = f"http://127.0.0.1:{self.port}/webhooks"
+
+    def start(self) -> None:
+        """Listen, on the same port as before."""
+        self.server = self._make(self.port)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def kill(self) -> None:
+        """Listen no more, and cut all connections."""
+        self.close()
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.connections.clear()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
         body = request.rfile.read(int(request.headers["content-length"]))
         headers = {name.lower(): value for name, value in request.headers.items()}
         event = json.loads(body)["type"]
-        what = f"{event:14} attempt {headers['webhook-attempt']}"
+        what = f"{self.name}{event:14} attempt {headers['webhook-attempt']}"
         try:
             signing.verify(secrets=[self.secret], headers=headers, body=body)
         except VerificationFailed as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import datetime
 from urllib.request import Request, urlopen
 
 from django.db.models import Count
 
-from django_webhooks.models import Attempt, Delivery, Endpoint, Event, Subscription
+from django_webhooks.models import Attempt, Delivery, Endpoint, Event, Subscription, Switch
 from django_webhooks.sending.replay import replay
 
 from .processes import DemoFailed, Processes
@@ -23,9 +24,16 @@ class Story:
     """Tell and do."""
 
     def __init__(
-        self, *, site: str, receiver: Receiver, processes: Processes, tell: Callable[[str], None]
+        self,
+        *,
+        site: str,
+        receiver: Receiver,
+        backup: Receiver,
+        processes: Processes,
+        tell: Callable[[str], None],
     ) -> None:
-        self.site, self.receiver, self.processes, self.tell = site, receiver, processes, tell
+        self.site, self.processes, self.tell = site, processes, tell
+        self.receiver, self.backup = receiver, backup
         self.orders: list[int] = []
         self.expected = 0
 
@@ -44,6 +52,7 @@ class Story:
         ]:
             self.fail_for_a_while(mode, words)
         self.give_up_and_replay()
+        self.fail_over()
         self.account()
 
     def subscribe(self) -> None:
@@ -52,6 +61,9 @@ class Story:
             name="Demo receiver",
             event_types=["order.*"],
             signing_secret=self.receiver.secret,
+            # The retries of the first scenes are to be seen: no breaker yet.
+            health_fall=100,
+            health_window_attempts=1000,
         )
         Endpoint.objects.create(subscription=subscription, url=self.receiver.url)
         self.tell("   order.* is subscribed to by a receiver that verifies signatures.")
@@ -99,10 +111,61 @@ class Story:
         self.tell("   Staff replay it; the sweep finds it.")
         self.wait()
 
+    def fail_over(self) -> None:
+        """Kill the primary under traffic; it moves to a backup, and back when the primary is."""
+        self.tell("\n6. A backup endpoint is added, and the primary is killed under traffic.")
+        subscription = Subscription.objects.get()
+        subscription.health_fall, subscription.health_window_attempts = 3, 20
+        subscription.save()
+        Endpoint.objects.create(subscription=subscription, url=self.backup.url, position=1)
+        self.create(2)
+        self.wait()
+        self.receiver.kill()
+        killed, at_primary = time.monotonic(), len(self.receiver.account.accepted)
+        self.tell("    The primary is dead.")
+        self.keep_creating(until=lambda: Switch.objects.filter(cause="failover").exists())
+        moved = time.monotonic() - killed
+        self.tell(f"    Traffic has moved to the backup, {moved:.1f} s after.")
+        self.create(3)
+        self.until(lambda: not Delivery.objects.waiting().exists(), "deliveries still wait")
+        at_backup = len(self.backup.account.accepted)
+        self.receiver.start()
+        revived = time.monotonic()
+        self.tell("    The primary is back.")
+        self.keep_creating(until=lambda: Switch.objects.filter(cause="failback").exists())
+        returned = time.monotonic() - revived
+        self.tell(f"    Traffic has moved back, {returned:.1f} s after.")
+        self.create(2)
+        self.wait()
+        failed = Attempt.objects.filter(endpoint_host=self.receiver.url.split("/")[2])
+        failed = failed.filter(reason__in=["connection", "timeout"], started_at__gte=self._added())
+        back = len(self.receiver.account.accepted) - at_primary
+        self.tell(
+            f"   While the primary was dead {at_backup} events arrived at the backup; "
+            f"{failed.count()} attempts failed, none was lost; {back} arrived at the primary since."
+        )
+
+    def _added(self) -> datetime:
+        return Endpoint.objects.get(position=1).created_at
+
+    def keep_creating(self, *, until: Callable[[], bool]) -> None:
+        """Create orders, a few a second, until something has happened."""
+        ends = time.monotonic() + PATIENCE
+        while not until():
+            self.processes.check()
+            if time.monotonic() > ends:
+                raise DemoFailed("the traffic did not move")
+            self.create(1)
+            time.sleep(0.25)
+
+    @property
+    def accepted(self) -> dict[str, dict[str, object]]:
+        """What arrived at either receiver, by message id."""
+        return {**self.backup.account.accepted, **self.receiver.account.accepted}
+
     def wait(self) -> None:
         """Wait until all that was done so far has arrived, and is recorded so."""
-        accepted = self.receiver.account.accepted
-        self.until(lambda: len(accepted) >= self.expected, "events are missing")
+        self.until(lambda: len(self.accepted) >= self.expected, "events are missing")
         self.until(lambda: not Delivery.objects.waiting().exists(), "deliveries still wait")
 
     def until(self, condition: Callable[[], bool], trouble: str) -> None:
@@ -111,20 +174,23 @@ class Story:
         while not condition():
             self.processes.check()
             if time.monotonic() > ends:
-                have = len(self.receiver.account.accepted)
+                have = len(self.accepted)
                 raise DemoFailed(f"{trouble}: {have} of {self.expected} arrived.")
             time.sleep(0.05)
 
     def account(self) -> None:
         """Tell what became of everything; raise DemoFailed where it does not add up."""
-        account = self.receiver.account
+        accounts = [self.receiver.account, self.backup.account]
+        times = accounts[0].times + accounts[1].times
+        forged = sum(one.forged for one in accounts)
         outcomes = Attempt.objects.values_list("outcome").annotate(Count("pk")).order_by("outcome")
         rows = [
             ("events recorded", Event.objects.count()),
-            ("events that arrived, signature valid", len(account.accepted)),
-            ("events that arrived more than once", sum(n > 1 for n in account.times.values())),
-            ("signatures that did not hold", account.forged),
+            ("events that arrived, signature valid", len(self.accepted)),
+            ("events that arrived more than once", sum(n > 1 for n in times.values())),
+            ("signatures that did not hold", forged),
             *((f"attempts: {outcome}", count) for outcome, count in outcomes),
+            ("switches of the active endpoint", Switch.objects.count()),
             ("deliveries given up, then replayed", Delivery.objects.given_up().count()),
             ("deliveries that still wait", Delivery.objects.waiting().count()),
         ]
@@ -134,7 +200,7 @@ class Story:
             self.tell(f"   {name:{width}} {number:>6}")
         self.tell("   " + "─" * (width + 8))
         events = {event.message_id: event.payload for event in Event.objects.all()}
-        if events != account.accepted or account.forged:
+        if events != self.accepted or forged:
             raise DemoFailed("What arrived is not what was recorded.")
 
     def ask(self, method: str, path: str, **data: str) -> dict[str, int]:

@@ -18,13 +18,16 @@ FAST = {
     "EXAMPLE_SWEEP_SECONDS": "2",
     "WEBHOOKS_RETRY_BASE": "0.5",
     "WEBHOOKS_RETRY_FACTOR": "2",
+    "EXAMPLE_CHECK_SECONDS": "1",
+    "WEBHOOKS_HEALTH_HOLD": "3",
+    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": "1",
 }
 
 
 class Command(BaseCommand):
-    """Start a site, a worker, beat and a receiver; send, fail, retry, replay; account for all."""
+    """Start a site, a worker, beat and receivers; send, fail, retry, fail over, replay; account."""
 
-    help = "Run the main job for real: model saves, signed HTTP, retries, replay."
+    help = "Run the main job for real: model saves, signed HTTP, retries, failover, replay."
     requires_system_checks: list[str] = []  # as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -58,12 +61,14 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         folder, port = Path(os.environ["EXAMPLE_DATA_DIR"]), free_port()
         receiver = Receiver(secret=signing.generate_secret(), tell=tell)
+        backup = Receiver(secret=receiver.secret, tell=tell, name="backup ")
         processes = None
         try:
             with running(folder=folder, port=port, environment=FAST) as processes:
                 story = Story(
                     site=f"http://127.0.0.1:{port}/",
                     receiver=receiver,
+                    backup=backup,
                     processes=processes,
                     tell=tell,
                 )
@@ -79,6 +84,7 @@ class Command(BaseCommand):
             raise CommandError(f"{logs}\nThe demo failed: {error}") from error
         finally:
             receiver.close()
+            backup.close()
 
     def _begin_again(self, folder: str, *, serve: bool) -> None:
         import subprocess
