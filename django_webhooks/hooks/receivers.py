@@ -54,8 +54,8 @@ def after_save(
         if not (telling.is_heard(hook, action) or coalescing.applies(hook, using=using)):
             continue
         if stored is None:
-            is_stale = bool(before.computed) or (not created and _has_generated(instance))
-            stored = telling.as_stored(instance, using=using, is_stale=is_stale)
+            computed = before.computed | (set() if created else _generated(instance))
+            stored = telling.as_stored(instance, using=using, computed=computed)
         changed = [] if is_new else _changed(hook, stored, before, update_fields)
         tell(hook, stored, action, changed=changed, using=using)
 
@@ -128,8 +128,9 @@ def _may_exist(hook: ModelWebhooks, instance: models.Model) -> bool:
     return not hook.model._meta.pk.has_default()
 
 
-def _has_generated(instance: models.Model) -> bool:
-    return any(getattr(one, "generated", False) for one in instance._meta.concrete_fields)
+def _generated(instance: models.Model) -> set[str]:
+    fields = instance._meta.concrete_fields
+    return {one.attname for one in fields if getattr(one, "generated", False)}
 
 
 def _pop(instance: models.Model) -> _Before:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,12 +43,22 @@ def is_heard(hook: ModelWebhooks, action: str) -> bool:
     )
 
 
-def as_stored(instance: models.Model, *, using: str, is_stale: bool = False) -> models.Model:
-    """Return the object, or a copy read again where the database computed some of its values."""
-    if not (is_stale or any(map(values.is_expression, vars(instance).values()))):
+def as_stored(
+    instance: models.Model, *, using: str, computed: Collection[str] = ()
+) -> models.Model:
+    """Return the object, or a copy read again where the database computed some of its values.
+
+    ``computed`` names such values of a save; since Django 6.0 they are deferred after it where the
+    database cannot return them, and what is deferred would not be read again by itself.
+    """
+    state = vars(instance)
+    if not (computed or any(map(values.is_expression, state.values()))):
         return instance
     stored = copy.copy(instance)
-    stored.refresh_from_db(using=using)
+    names = [one.attname for one in instance._meta.concrete_fields]
+    stored.refresh_from_db(
+        using=using, fields=[name for name in names if name in state or name in computed]
+    )
     return stored
 
 
