@@ -311,6 +311,7 @@ def test_both_are_down_for_a_minute_with_five_thousand_waiting(stage, receiver_p
     second.accept()
     until(lambda: len(first_arrivals(backup)) >= 5000, "not everything arrived", seconds=120)
     until(lambda: stage.statuses() == {"succeeded": 5000}, f"stuck: {stage.statuses()}")
+    second.refuse()
 
     # Probes by handshake fail, so that nothing is even tried.
     assert burnt <= 2 * minutes * 60 / HOLD
