@@ -1,21 +1,66 @@
-"""Endpoints, within their subscription."""
+"""Endpoints: within their subscription to edit, and in a list of their own to watch and to act."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from ..models import Endpoint, Subscription
+from ..models import Endpoint, Health, Probe, Subscription, Switch
+from ..sending import probes
+from . import badges
+from .mixins import RecordAdmin
+
+#: Probes and switches shown on a page.
+SHOWN = 20
+
+
+class EndpointFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # generic for type checkers alone
+    """The endpoints of one subscription, which are different doors."""
+
+    def clean(self) -> None:
+        """Refuse a URL that two endpoints share."""
+        super().clean()
+        seen: set[str] = set()
+        for form in self.forms:
+            data = getattr(form, "cleaned_data", {})
+            url = data.get("url")
+            if not url or data.get("DELETE"):
+                continue
+            if url in seen:
+                raise ValidationError(
+                    _("Two endpoints have the same URL; a backup helps only where it is another."),
+                    code="duplicate",
+                )
+            seen.add(url)
 
 
 class EndpointInline(admin.StackedInline):  # type: ignore[type-arg]  # generic for type checkers alone
     """The doors of a receiver, in order."""
 
     model = Endpoint
-    readonly_fields = ["host_name", "disabled_at", "disabled_reason"]
+    formset = EndpointFormSet
+    readonly_fields = ["host_name", "health_badge", "disabled_at", "disabled_reason"]
+
+    class Media:
+        css = badges.MEDIA
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
+        """Read the health of all rows at once."""
+        return super().get_queryset(request).select_related("health", "subscription")
 
     def get_extra(
         self, request: HttpRequest, obj: Subscription | None = None, **kwargs: Any
@@ -31,13 +76,278 @@ class EndpointInline(admin.StackedInline):  # type: ignore[type-arg]  # generic 
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show URLs and credentials to those alone who may change them."""
+        state = ["health_badge", "disabled_at", "disabled_reason"] if obj else []
         if self.has_change_permission(request, obj) or obj is None:
             return [
-                "position", "url", "authorization", "headers", "disabled_at", "disabled_reason",
+                "position", "url", "authorization", "headers", "probe", "health_url", *state,
             ]  # fmt: skip
-        return ["position", "host_name", "disabled_at", "disabled_reason"]
+        return ["position", "host_name", "probe", *state]
 
     @admin.display(description=_("host"))
     def host_name(self, endpoint: Endpoint) -> str:
         """The part of the URL that is no secret."""
         return endpoint.host
+
+    @admin.display(description=_("health"))
+    def health_badge(self, endpoint: Endpoint) -> str:
+        """Whether it may be called, and why not."""
+        return badges.health_of(endpoint)
+
+
+class PinForm(forms.Form):
+    """Why an endpoint is pinned."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
+        help_text=_("For those who come after you: what is going on, and until when."),
+    )
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(RecordAdmin):
+    """Watch endpoints, and act on them; they are edited in their subscription."""
+
+    actions = ["probe_now", "pin", "unpin", "enable", "disable"]
+    list_display = [
+        "subscription",
+        "host_name",
+        "role",
+        "mark",
+        "health_badge",
+        "since",
+        "last_success",
+        "last_failure",
+        "last_probe",
+    ]
+    list_display_links = ["host_name"]
+    list_filter = ["health__state", "probe"]
+    list_select_related = ["subscription", "health"]
+    ordering = ["subscription__name", "subscription_id", "position"]
+    search_fields = ["subscription__name"]
+    search_help_text = _("Name of a subscription.")
+    fields = readonly_fields = (
+        "subscription",
+        "host_name",
+        "role",
+        "mark",
+        "health_badge",
+        "since",
+        "hold",
+        "last_success",
+        "last_failure",
+        "last_probe",
+        "probe",
+        "pin_reason",
+        "pinned_by",
+        "disabled_at",
+        "disabled_reason",
+        "recent_probes",
+        "recent_switches",
+    )
+
+    class Media:
+        css = badges.MEDIA
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
+        """Read subscription and health with each row."""
+        return super().get_queryset(request).select_related("subscription", "health")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Say whether the user may act on endpoints: those who may change them elsewhere."""
+        return request.user.has_perm(f"{self.opts.app_label}.change_endpoint")
+
+    @admin.display(description=_("host"))
+    def host_name(self, endpoint: Endpoint) -> str:
+        """The part of the URL that is no secret."""
+        return endpoint.host
+
+    @admin.display(description=_("place"), ordering="position")
+    def role(self, endpoint: Endpoint) -> str:
+        """Primary, or which backup."""
+        return str(_("primary")) if endpoint.position == 0 else f"{_('backup')} {endpoint.position}"
+
+    @admin.display(description=_("active"), empty_value="-")
+    def mark(self, endpoint: Endpoint) -> str:
+        """Whether deliveries go there, and whether somebody asked for it."""
+        health = _health(endpoint)
+        words = [str(_("active"))] if health and health.is_active else []
+        return ", ".join(words + ([str(_("pinned"))] if endpoint.is_pinned else []))
+
+    @admin.display(description=_("health"), ordering="health__state")
+    def health_badge(self, endpoint: Endpoint) -> str:
+        """Whether it may be called, and why not."""
+        return badges.health_of(endpoint)
+
+    @admin.display(description=_("since"), empty_value="-")
+    def since(self, endpoint: Endpoint) -> Any:
+        """Since when it has been as it is."""
+        health = _health(endpoint)
+        return (health.failing_since or health.since) if health else None
+
+    @admin.display(description=_("held until"), empty_value="-")
+    def hold(self, endpoint: Endpoint) -> Any:
+        """Before which moment it is not tried."""
+        health = _health(endpoint)
+        return health.hold_until if health else None
+
+    @admin.display(description=_("last success"), empty_value="-")
+    def last_success(self, endpoint: Endpoint) -> Any:
+        """When a delivery arrived, to a few seconds."""
+        health = _health(endpoint)
+        return health.succeeded_at if health else None
+
+    @admin.display(description=_("last failure"), empty_value="-")
+    def last_failure(self, endpoint: Endpoint) -> Any:
+        """When a delivery failed for its fault."""
+        health = _health(endpoint)
+        return health.failed_at if health else None
+
+    @admin.display(description=_("last probe"), empty_value="-")
+    def last_probe(self, endpoint: Endpoint) -> Any:
+        """When it was last probed."""
+        health = _health(endpoint)
+        return health.probed_at if health else None
+
+    @admin.display(description=_("last probes"))
+    def recent_probes(self, endpoint: Endpoint) -> str:
+        """The health timeline."""
+        found = Probe.objects.filter(endpoint=endpoint).order_by("-pk")[:SHOWN]
+        headings = [_("When"), _("Kind"), _("Result"), _("Duration"), _("Detail")]
+        return table(
+            headings,
+            (
+                (
+                    moment(one.started_at),
+                    one.get_kind_display(),
+                    badges.badge("healthy", str(_("ok")))
+                    if one.succeeded
+                    else badges.badge("unhealthy", one.reason),
+                    f"{one.duration_ms} ms",
+                    one.detail,
+                )
+                for one in found
+            ),
+        )
+
+    @admin.display(description=_("last switches"))
+    def recent_switches(self, endpoint: Endpoint) -> str:
+        """How the active endpoint of its subscription changed."""
+        return switches(endpoint.subscription)
+
+    @admin.action(description=_("Probe now"), permissions=["operate"])
+    def probe_now(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        """Ask the endpoints whether they are alive, and say what they answer."""
+        keys = list(queryset.filter(disabled_at__isnull=True).values_list("pk", flat=True))
+        count = probes.check_all(using=queryset.db, endpoints=keys)
+        bad = [
+            one
+            for one in Health.objects.using(queryset.db).filter(pk__in=keys)
+            if (last := Probe.objects.filter(endpoint=one.pk).order_by("-pk").first())
+            and not last.succeeded
+        ]
+        self.message_user(
+            request,
+            ngettext(
+                "%(count)d endpoint probed, %(bad)d of them failed.",
+                "%(count)d endpoints probed, %(bad)d of them failed.",
+                count,
+            )
+            % {"count": count, "bad": len(bad)},
+            messages.WARNING if bad or not count else messages.SUCCESS,
+        )
+
+    @admin.action(description=_("Pin selected endpoints"), permissions=["operate"])
+    def pin(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> HttpResponse | None:
+        """Send everything there, for a reason that is asked first."""
+        endpoints = list(queryset)
+        form = PinForm(request.POST if "confirmed" in request.POST else None)
+        if "confirmed" in request.POST and form.is_valid():
+            usable = [one for one in endpoints if one.is_usable]
+            for endpoint in usable:
+                endpoint.pin(form.cleaned_data["reason"], by=request.user.get_username())
+            self._tell(request, "pinned", len(usable))
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Pin endpoints"),
+            "opts": self.opts,
+            "endpoints": endpoints,
+            "form": form,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/django_webhooks/pin.html", context)
+
+    @admin.action(description=_("Lift the pin"), permissions=["operate"])
+    def unpin(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        """Let the health of the endpoints decide again."""
+        pinned = list(queryset.filter(pinned_at__isnull=False))
+        for endpoint in pinned:
+            endpoint.unpin(by=request.user.get_username())
+        self._tell(request, "unpinned", len(pinned))
+
+    @admin.action(description=_("Enable selected endpoints"), permissions=["operate"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        """Send to them again, with a clean slate."""
+        found = list(queryset.filter(disabled_at__isnull=False))
+        for endpoint in found:
+            endpoint.enable()
+        self._tell(request, "enabled", len(found))
+
+    @admin.action(description=_("Disable selected endpoints"), permissions=["operate"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        """Send nothing to them any more."""
+        found = list(queryset.filter(disabled_at__isnull=True))
+        for endpoint in found:
+            endpoint.disable(f"by {request.user.get_username()}")
+        self._tell(request, "disabled", len(found))
+
+    def _tell(self, request: HttpRequest, done: str, count: int) -> None:
+        sentence = {
+            "pinned": ngettext("%(count)d endpoint pinned.", "%(count)d endpoints pinned.", count),
+            "unpinned": ngettext("%(count)d pin lifted.", "%(count)d pins lifted.", count),
+            "enabled": ngettext(
+                "%(count)d endpoint enabled.", "%(count)d endpoints enabled.", count
+            ),
+            "disabled": ngettext(
+                "%(count)d endpoint disabled.", "%(count)d endpoints disabled.", count
+            ),
+        }[done]
+        level = messages.SUCCESS if count else messages.WARNING
+        self.message_user(request, sentence % {"count": count}, level)
+
+
+def switches(subscription: Subscription) -> str:
+    """Return the last switches of a subscription as a table."""
+    found = Switch.objects.filter(subscription=subscription).order_by("-pk")[:SHOWN]
+    headings = [_("When"), _("Kind"), _("From"), _("To"), _("Reason"), _("By")]
+    return table(
+        headings,
+        (
+            (
+                moment(one.created_at),
+                one.get_cause_display(),
+                one.from_host or "-",
+                one.to_host or "-",
+                one.reason,
+                one.by,
+            )
+            for one in found
+        ),
+    )
+
+
+def table(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table of text."""
+    context = {"headings": list(headings), "rows": list(rows)}
+    return render_to_string("admin/django_webhooks/rows.html", context)
+
+
+def moment(when: Any) -> str:
+    """Return a moment to the second, in the time of the reader."""
+    return date_format(localtime(when), "Y-m-d H:i:s")
+
+
+def _health(endpoint: Endpoint) -> Health | None:
+    return getattr(endpoint, "health", None)

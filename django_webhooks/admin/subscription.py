@@ -7,14 +7,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from ..models import Subscription
+from ..models import Endpoint, Subscription, Switch
 from ..validators import validate_pattern
-from .endpoint import EndpointInline
+from . import badges
+from .endpoint import EndpointInline, switches
 
 
 class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for type checkers alone
@@ -56,9 +57,17 @@ class SubscriptionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic 
     """Edit subscriptions, pause and resume them."""
 
     form = SubscriptionForm
-    actions = ["pause", "resume"]
+    actions = ["pause", "resume", "fail_back"]
     inlines = [EndpointInline]
-    list_display = ["name", "status", "listens_to", "primary_host", "owner_name", "is_global"]
+    list_display = [
+        "name",
+        "status",
+        "listens_to",
+        "active_host",
+        "health",
+        "owner_name",
+        "is_global",
+    ]
     list_filter = ["status", "is_global"]
     list_per_page = 50
     search_fields = ["name", "owner_id__exact"]
@@ -69,35 +78,85 @@ class SubscriptionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic 
         "flow_changed_at",
         "owner_name",
         "masked_secret",
+        "recent_switches",
         "created_at",
     ]
 
+    class Media:
+        css = badges.MEDIA
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         """Read the patterns and endpoints of all rows at once."""
-        return super().get_queryset(request).prefetch_related("patterns", "endpoints")
+        endpoints = Prefetch("endpoints", queryset=Endpoint.objects.select_related("health"))
+        return super().get_queryset(request).prefetch_related("patterns", endpoints)
 
     def get_fieldsets(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
         """Show the signing secret while it is new, and enough to tell it apart afterwards."""
         secret = "masked_secret" if obj else "signing_secret"
         state = ["status", "status_reason", "flow_changed_at", "created_at"]
         policy = ["timeout", "retry_attempts", "retry_base", "retry_cap", "client_errors_final"]
+        thresholds = [
+            ("health_fall", "health_rise"),
+            ("health_window", "health_window_attempts", "health_window_share"),
+            ("health_hold", "health_hold_cap"),
+            "disable_after",
+        ]
+        failover = ["failover", "failback", *(["recent_switches"] if obj else [])]
         audience = ["owner_name", "is_global"] if obj else ["is_global"]
         return [
             (None, {"fields": ["name", "description", "event_types", *audience, secret]}),
             (_("Delivery"), {"fields": policy}),
+            (_("Failover"), {"fields": failover}),
+            (
+                _("Thresholds of health"),
+                {"fields": thresholds, "classes": ["collapse"]},
+            ),
             *([(_("Status"), {"fields": state})] if obj else []),
         ]
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Let what belongs to a subscription go with it; by itself nobody deletes it."""
+        objects, counts, missing, protected = super().get_deleted_objects(objs, request)
+        belongs = {model._meta.verbose_name for model in (Endpoint, Switch)}
+        return objects, counts, missing - belongs, protected
 
     @admin.display(description=_("event types"))
     def listens_to(self, subscription: Subscription) -> str:
         """Its patterns."""
         return ", ".join(subscription.event_types)
 
-    @admin.display(description=_("primary endpoint"), empty_value="-")
-    def primary_host(self, subscription: Subscription) -> str:
-        """The host of the first endpoint; its path may be a secret."""
-        first = min(subscription.endpoints.all(), key=lambda one: one.position, default=None)
-        return first.host if first else ""
+    @admin.display(description=_("active endpoint"), empty_value="-")
+    def active_host(self, subscription: Subscription) -> str:
+        """The host that deliveries go to; its path may be a secret."""
+        active = (one for one in _doors(subscription) if one.health.is_active)
+        return next((str(one) for one in active), "")
+
+    @admin.display(description=_("health"), empty_value="-")
+    def health(self, subscription: Subscription) -> str:
+        """How many of its endpoints are well."""
+        doors = [one for one in _doors(subscription) if one.is_usable]
+        if not doors:
+            return ""
+        well = sum(one.health.is_callable for one in doors)
+        kind = "healthy" if well == len(doors) else "trial" if well else "unhealthy"
+        counts = {"well": well, "count": len(doors)}
+        return badges.badge(kind, str(_("%(well)d of %(count)d well") % counts))
+
+    @admin.display(description=_("last switches"))
+    def recent_switches(self, subscription: Subscription) -> str:
+        """How its active endpoint changed."""
+        return switches(subscription)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save, and warn of a backup that would fall together with another endpoint."""
+        super().save_related(request, form, formsets, change)
+        hosts = [one.host for one in Endpoint.objects.filter(subscription=form.instance)]
+        if len(set(hosts)) < len(hosts):
+            self.message_user(
+                request,
+                _("Two endpoints are on the same host: they may fail together."),
+                messages.WARNING,
+            )
 
     @admin.display(description=_("owner"), empty_value="-")
     def owner_name(self, subscription: Subscription) -> str:
@@ -130,6 +189,24 @@ class SubscriptionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic 
             "%(count)d subscription resumed.", "%(count)d subscriptions resumed.", len(found)
         )
         self.message_user(request, message % {"count": len(found)}, _level(found))
+
+    @admin.action(
+        description=_("Switch back to the first healthy endpoint"), permissions=["change"]
+    )
+    def fail_back(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
+        """Leave the backup, although the subscription would stay there."""
+        by = request.user.get_username()
+        found = [one for one in queryset if one.fail_back("asked in the admin", by=by)]
+        message = ngettext(
+            "%(count)d subscription switched back.",
+            "%(count)d subscriptions switched back.",
+            len(found),
+        )
+        self.message_user(request, message % {"count": len(found)}, _level(found))
+
+
+def _doors(subscription: Subscription) -> list[Endpoint]:
+    return [one for one in subscription.endpoints.all() if hasattr(one, "health")]
 
 
 def _level(changed: Sequence[Subscription]) -> int:

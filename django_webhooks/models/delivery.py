@@ -227,13 +227,36 @@ class Delivery(models.Model):
                 "time": _moment(self.due_at)
             }
         if self.due_at is None:
-            return text("Waits because its subscription has no endpoint that may be called.")
+            return self._explain_held()
         if not self.attempts_made:
             return text("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
         return text("Attempt %(number)d failed (%(reason)s); the next one is due at %(time)s.") % {
             "number": self.attempts_made,
             "reason": self.reason,
             "time": _moment(self.due_at),
+        }
+
+    def _explain_held(self) -> str:
+        if self.subscription is None:
+            return text("Waits without a subscription; cancel it.")
+        doors = self.subscription.doors.select_related("endpoint")
+        usable = [door for door in doors if door.endpoint.is_usable]
+        if not usable:
+            return text("Waits because its subscription has no endpoint, or all are disabled.")
+        if any(door.is_active for door in usable):
+            return text("Waits because older deliveries go first after an outage.")
+        since = _moment(max(door.failing_since or door.since for door in usable))
+        if any(door.state == "trial" for door in usable):
+            return text(
+                "Waits because all endpoints of its subscription have failed since %(since)s; "
+                "one delivery at a time is tried now."
+            ) % {"since": since}
+        return text(
+            "Waits because all endpoints of its subscription have failed since %(since)s; "
+            "one delivery is tried at %(time)s at the earliest."
+        ) % {
+            "since": since,
+            "time": _moment(min(door.hold_until or door.since for door in usable)),
         }
 
 

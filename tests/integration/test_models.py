@@ -242,10 +242,6 @@ class TestDeliveries:
                 {"due_at": NOW + timedelta(seconds=30), "lease_token": uuid.uuid4()},
                 "A worker is sending it, or returns it at 2026-01-31 12:00:30 at the latest.",
             ),
-            (
-                {"due_at": None},
-                "Waits because its subscription has no endpoint that may be called.",
-            ),
         ],
     )
     def test_it_explains_itself_in_one_sentence(self, fields, sentence):

@@ -1,0 +1,29 @@
+"""Badges: health in a word, with a colour that suits the theme; the word alone says it."""
+
+from __future__ import annotations
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from ..models import Endpoint, Health
+
+MEDIA = {"all": ["django_webhooks/admin.css"]}
+
+
+def health_of(endpoint: Endpoint) -> SafeString:
+    """Return the health of an endpoint as a badge."""
+    health: Health | None = getattr(endpoint, "health", None)
+    if not endpoint.is_usable:
+        return badge("disabled", _("Disabled"))
+    if health is None:
+        return badge("disabled", _("Not known yet"))
+    word = health.get_state_display()
+    if health.reason:
+        word = _("%(state)s (%(reason)s)") % {"state": word, "reason": health.reason}
+    return badge(health.state, word)
+
+
+def badge(kind: str, word: str) -> SafeString:
+    """Return a word as a badge of a kind: healthy, trial, unhealthy or disabled."""
+    return format_html('<span class="webhooks-badge webhooks-{}">{}</span>', kind, word)
