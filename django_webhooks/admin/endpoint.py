@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.utils.formats import date_format
+from django.utils.html import format_html
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -90,8 +91,8 @@ class EndpointInline(admin.StackedInline):  # type: ignore[type-arg]  # generic 
 
     @admin.display(description=_("health"))
     def health_badge(self, endpoint: Endpoint) -> str:
-        """Whether it may be called, and why not."""
-        return badges.health_of(endpoint)
+        """Whether it may be called, and why not; and whether deliveries go there."""
+        return format_html("{} {}", badges.health_of(endpoint), _mark(endpoint))
 
 
 class PinForm(forms.Form):
@@ -118,8 +119,6 @@ class EndpointAdmin(RecordAdmin):
         "health_badge",
         "since",
         "last_success",
-        "last_failure",
-        "last_probe",
     ]
     list_display_links = ["host_name"]
     list_filter = ["health__state", "probe"]
@@ -168,47 +167,45 @@ class EndpointAdmin(RecordAdmin):
         """Primary, or which backup."""
         return str(_("primary")) if endpoint.position == 0 else f"{_('backup')} {endpoint.position}"
 
-    @admin.display(description=_("active"), empty_value="-")
+    @admin.display(description=_("active"))
     def mark(self, endpoint: Endpoint) -> str:
         """Whether deliveries go there, and whether somebody asked for it."""
-        health = _health(endpoint)
-        words = [str(_("active"))] if health and health.is_active else []
-        return ", ".join(words + ([str(_("pinned"))] if endpoint.is_pinned else []))
+        return _mark(endpoint) or "-"
 
     @admin.display(description=_("health"), ordering="health__state")
     def health_badge(self, endpoint: Endpoint) -> str:
         """Whether it may be called, and why not."""
         return badges.health_of(endpoint)
 
-    @admin.display(description=_("since"), empty_value="-")
-    def since(self, endpoint: Endpoint) -> Any:
+    @admin.display(description=_("since"))
+    def since(self, endpoint: Endpoint) -> str:
         """Since when it has been as it is."""
         health = _health(endpoint)
-        return (health.failing_since or health.since) if health else None
+        return moment((health.failing_since or health.since) if health else None)
 
-    @admin.display(description=_("held until"), empty_value="-")
-    def hold(self, endpoint: Endpoint) -> Any:
+    @admin.display(description=_("held until"))
+    def hold(self, endpoint: Endpoint) -> str:
         """Before which moment it is not tried."""
         health = _health(endpoint)
-        return health.hold_until if health else None
+        return moment(health.hold_until if health else None)
 
-    @admin.display(description=_("last success"), empty_value="-")
-    def last_success(self, endpoint: Endpoint) -> Any:
+    @admin.display(description=_("last success"))
+    def last_success(self, endpoint: Endpoint) -> str:
         """When a delivery arrived, to a few seconds."""
         health = _health(endpoint)
-        return health.succeeded_at if health else None
+        return moment(health.succeeded_at if health else None)
 
-    @admin.display(description=_("last failure"), empty_value="-")
-    def last_failure(self, endpoint: Endpoint) -> Any:
+    @admin.display(description=_("last failure"))
+    def last_failure(self, endpoint: Endpoint) -> str:
         """When a delivery failed for its fault."""
         health = _health(endpoint)
-        return health.failed_at if health else None
+        return moment(health.failed_at if health else None)
 
-    @admin.display(description=_("last probe"), empty_value="-")
-    def last_probe(self, endpoint: Endpoint) -> Any:
+    @admin.display(description=_("last probe"))
+    def last_probe(self, endpoint: Endpoint) -> str:
         """When it was last probed."""
         health = _health(endpoint)
-        return health.probed_at if health else None
+        return moment(health.probed_at if health else None)
 
     @admin.display(description=_("last probes"))
     def recent_probes(self, endpoint: Endpoint) -> str:
@@ -346,7 +343,13 @@ def table(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
 
 def moment(when: Any) -> str:
     """Return a moment to the second, in the time of the reader."""
-    return date_format(localtime(when), "Y-m-d H:i:s")
+    return date_format(localtime(when), "Y-m-d H:i:s") if when else "-"
+
+
+def _mark(endpoint: Endpoint) -> str:
+    health = _health(endpoint)
+    words = [str(_("active"))] if health and health.is_active else []
+    return ", ".join(words + ([str(_("pinned"))] if endpoint.is_pinned else []))
 
 
 def _health(endpoint: Endpoint) -> Health | None:
