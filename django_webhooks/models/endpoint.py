@@ -105,15 +105,12 @@ class Endpoint(models.Model):
     def clean(self) -> None:
         """Refuse a backup that is the same door, and a health check without its URL."""
         if self.probe == self.ProbeKind.HTTP and not self.health_url:
-            raise ValidationError(
-                {"health_url": _("Enter the URL that the health check gets.")}, code="required"
-            )
+            raise ValidationError({"health_url": _("Enter the URL that the health check gets.")})
         others = Endpoint.objects.filter(subscription=self.subscription_id).exclude(pk=self.pk)
         if any(other.url == self.url for other in others):
             raise ValidationError(
                 {"url": _("Another endpoint of this subscription has this URL; a backup helps "
-                          "only where it is another one.")},
-                code="duplicate",
+                          "only where it is another one.")}
             )  # fmt: skip
 
     def save(self, **kwargs: Any) -> None:

@@ -200,7 +200,7 @@ class Health(models.Model):
                 self.state, self.hold_until = self.State.UNHEALTHY, state.until
                 self.failing_since, self.reason = state.failing_since, state.reason[:40]
                 self.rises = state.rises
-            case policy.Trial():
+            case _:
                 self.state = self.State.TRIAL
                 self.failing_since, self.reason = state.failing_since, state.reason[:40]
 

@@ -30,7 +30,7 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def decided(outcome, *, attempts=1, policy=None, recorded_at=NOW, random=0.5):
+def decided(outcome, *, attempts=1, policy=None, recorded_at=NOW, random=0.5, doors=1):
     return decide(
         outcome,
         attempts=attempts,
@@ -38,7 +38,23 @@ def decided(outcome, *, attempts=1, policy=None, recorded_at=NOW, random=0.5):
         recorded_at=recorded_at,
         now=NOW,
         random=random,
+        doors=doors,
     )
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        pytest.param(1, TryAgain(at=NOW, reason="timeout"), id="the next door at once"),
+        pytest.param(2, TryAgain(at=NOW, reason="timeout"), id="the last door at once"),
+        pytest.param(3, TryAgain(at=NOW + timedelta(seconds=5), reason="timeout"), id="a round"),
+        pytest.param(6, TryAgain(at=NOW + timedelta(seconds=30), reason="timeout"), id="two"),
+        pytest.param(35, TryAgain(at=NOW, reason="timeout"), id="the last of the last round"),
+        pytest.param(36, GiveUp(reason="timeout"), id="all rounds"),
+    ],
+)
+def test_a_round_of_doors_counts_as_one_attempt(attempts, expected):
+    assert decided(FAILED, attempts=attempts, doors=3) == expected
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from django_webhooks.sending.window import Window
 def window():
     made = []
 
-    def make(work, *, size=8, per_key=4):
-        made.append(Window(work, size=size, per_key=per_key))
+    def make(work, *, size=8, per_key=4, **options):
+        made.append(Window(work, size=size, per_key=per_key, **options))
         return made[-1]
 
     yield make
@@ -213,3 +213,47 @@ def test_collecting_from_an_empty_window_returns_at_once(window):
 
     assert window(lambda job: job).collect(timeout=5) == []
     assert time.monotonic() - began < 1
+
+
+def test_an_urgent_result_is_collected_at_once_and_stops_its_key(window):
+    began = []
+    made = window(lambda job: began.append(job) or job, is_urgent=lambda job: job == "bad")
+    made.submit("bad", key="one")
+    for number in range(5):
+        made.submit(number, key="one")
+
+    before = time.monotonic()
+    results = made.collect(timeout=5)
+
+    assert time.monotonic() - before < 2
+    assert results == ["bad"]
+    time.sleep(0.05)
+    assert began == ["bad"]
+    assert sorted(made.collect(timeout=5)) == [0, 1, 2, 3, 4]
+
+
+def test_an_urgent_result_stops_no_other_key(window):
+    made = window(lambda job: job, is_urgent=lambda job: job == "bad")
+    made.submit("bad", key="one")
+    made.submit("late", key="one")
+    made.submit("good", key="two")
+
+    results = made.collect(timeout=5)
+    while "good" not in results:
+        results += made._done
+        time.sleep(0.01)
+
+    assert "late" not in results
+
+
+def test_a_key_with_much_queued_is_crowded(window):
+    release = threading.Event()
+    made = window(lambda job: release.wait(5), per_key=1)
+    for number in range(4):
+        made.submit(number, key="many")
+    made.submit("x", key="few")
+    time.sleep(0.05)
+
+    assert made.crowded_keys(beyond=2) == {"many"}
+    assert made.crowded_keys(beyond=3) == set()
+    release.set()
