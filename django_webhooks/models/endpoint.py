@@ -122,7 +122,7 @@ class Endpoint(models.Model):
 
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            self._lock(using)
+            self.subscription.lock_doors(using=using)
             rows = Endpoint.objects.using(using).filter(pk=self.pk)
             before = None if self._state.adding else rows.values_list("url", flat=True).first()
             super().save(**kwargs)
@@ -139,7 +139,7 @@ class Endpoint(models.Model):
 
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            self._lock(using)
+            self.subscription.lock_doors(using=using)
             deleted = super().delete(*args, **kwargs)
             reconsider(self.subscription, using=using, reason="endpoints changed")
         return deleted
@@ -182,7 +182,7 @@ class Endpoint(models.Model):
             raise ValueError("The endpoint is disabled; enable it before you pin it.")
         using = self._state.db or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            self._lock(using)
+            self.subscription.lock_doors(using=using)
             siblings = Endpoint.objects.using(using).filter(subscription=self.subscription_id)
             siblings.update(pinned_at=None, pin_reason="", pinned_by="")
             self.pinned_at, self.pin_reason, self.pinned_by = timezone.now(), reason[:200], by[:150]
@@ -202,12 +202,6 @@ class Endpoint(models.Model):
 
         using = self._state.db or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            self._lock(using)
+            self.subscription.lock_doors(using=using)
             super().save(update_fields=fields, using=using)
             reconsider(self.subscription, using=using, reason=reason, by=by, afresh=afresh)
-
-    def _lock(self, using: str) -> None:
-        """Lock the health of the subscription's endpoints before the endpoints, as workers do."""
-        from .health import Health  # it refers to endpoints
-
-        Health.objects.using(using).lock([self.subscription_id])

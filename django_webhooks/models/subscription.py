@@ -242,12 +242,15 @@ class Subscription(Owned):
 
         is_new = self._state.adding
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        is_changed = kwargs.get("update_fields") is None and not is_new
         with transaction.atomic(using=using):
+            if is_changed:
+                self.lock_doors(using=using)
             super().save(**kwargs)
             patterns = self.__dict__.pop("_event_types", None)
             if patterns is not None:
                 self._store_patterns(patterns, using=using)
-            if kwargs.get("update_fields") is None and not is_new:
+            if is_changed:
                 reconsider(self, using=using, reason="subscription changed")
 
     @property
@@ -322,6 +325,7 @@ class Subscription(Owned):
         is_clean = self.status == self.Status.DISABLED
         using = self._state.db or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
+            self.lock_doors(using=using)
             self.down_warnings = self.told_stage = 0
             self._move(self.Status.ACTIVE, "", "down_warnings", "told_stage")
             reconsider(self, using=using, reason="resumed", afresh=None if is_clean else ())
@@ -333,6 +337,12 @@ class Subscription(Owned):
         using = self._state.db or router.db_for_write(type(self), instance=self)
         switch = reconsider(self, using=using, reason=reason, by=by, failback=Failback.AUTOMATIC)
         return switch is not None
+
+    def lock_doors(self, *, using: str) -> None:
+        """Lock the health of its endpoints, which everybody does before changing anything else."""
+        from .health import Health  # it refers to subscriptions
+
+        Health.objects.using(using).lock([self.pk])
 
     def release(self) -> int:
         """Make what is held due now, and return how many deliveries that were."""

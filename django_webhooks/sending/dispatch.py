@@ -220,7 +220,7 @@ class _Run:
         recorded = ledger.record(finished, now=self.clock(), using=self.using)
         if recorded.changed:
             self._refresh(recorded.changed)
-            # What was brought forward is due now.
+            # What was brought forward, or released, is due now.
             self._found = max(self._found, 1)
         entries = recorded.entries
         moments = [one.decision.at for one in entries if isinstance(one.decision, TryAgain)]

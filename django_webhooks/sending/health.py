@@ -41,8 +41,10 @@ class Weighing:
     #: Endpoints that still exist.
     endpoints: set[UUID]
     doors: dict[UUID, list[Health]]
+    #: As they are now: a worker's own may be older than a change by hand.
+    subscriptions: dict[UUID, Subscription]
     others_wait: dict[UUID, bool] = field(default_factory=dict)
-    #: Subscriptions whose routes changed.
+    #: Subscriptions whose routes changed, or that have work due that was held.
     changed: set[UUID] = field(default_factory=set)
     #: Endpoints whose receiver said that they are gone, and why.
     disabled: dict[Endpoint, str] = field(default_factory=dict)
@@ -52,10 +54,10 @@ class Weighing:
 
         Called when the deliveries have been moved on, in the same transaction.
         """
-        for key, doors in self.doors.items():
+        for key, subscription in self.subscriptions.items():
+            doors = self.doors[key]
             results = [one for one in self.results if one.job.subscription.pk == key]
             self._fold(results, {door.endpoint_id: door for door in doors})
-            subscription = results[0].job.subscription
             switch = Switch.objects.using(self.using).settle(
                 subscription, doors, now=self.now, reason=_why(results)
             )
@@ -94,7 +96,7 @@ class Weighing:
             ),
             others_wait=self.others_wait.get(door.subscription_id, False),
             now=self.now,
-            thresholds=job.subscription.health_thresholds,
+            thresholds=self.subscriptions[door.subscription_id].health_thresholds,
         )
         if state != door.value:
             door.become(state)
@@ -134,6 +136,7 @@ class Weighing:
         )
         if active.ramp is not None and arrived:
             release(deliveries, active, count=arrived * GROWTH, using=self.using)
+            self.changed.add(subscription.pk)
 
 
 def begin(results: Sequence[Result], *, now: datetime, using: str) -> Weighing:
@@ -145,7 +148,14 @@ def begin(results: Sequence[Result], *, now: datetime, using: str) -> Weighing:
         if (row := rows.get(one.job.endpoint.pk)) is not None and _is_news(one, row)
     }
     doors = Health.objects.using(using).lock(concerned) if concerned else {}
-    weighing = Weighing(results=results, now=now, using=using, endpoints=set(rows), doors=doors)
+    weighing = Weighing(
+        results=results,
+        now=now,
+        using=using,
+        endpoints=set(rows),
+        doors=doors,
+        subscriptions=Subscription.objects.using(using).in_bulk(concerned) if concerned else {},
+    )
     for key in concerned:
         failing = (
             one.job.delivery.event_id
