@@ -186,6 +186,8 @@ def reconsider(
         for door in doors:
             if afresh is None or door.endpoint_id in afresh:
                 door.reset(now=now)
+                # After a clean slate the traffic begins slowly, as after an outage.
+                door.is_active = door.is_active if afresh is not None else None
                 door.save(using=using)
         switches = Switch.objects.using(using)
         switch = switches.settle(
