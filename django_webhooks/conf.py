@@ -31,6 +31,15 @@ class Settings:
     #: Refuse endpoint URLs that are not https.
     WEBHOOKS_REQUIRE_HTTPS: bool = True
 
+    #: Networks that may be called although they are not public, such as "10.1.0.0/16".
+    WEBHOOKS_ALLOWED_NETWORKS: Sequence[str] = ()
+
+    #: Networks that are never called: your own public ones, or your NAT64 prefix.
+    WEBHOOKS_DENIED_NETWORKS: Sequence[str] = ()
+
+    #: Ports that may be called; None allows all.
+    WEBHOOKS_ALLOWED_PORTS: Sequence[int] | None = None
+
     #: Total deadline of one attempt in seconds: name look-up, connect, TLS, send and receive.
     WEBHOOKS_TIMEOUT: float = 15.0
 

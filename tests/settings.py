@@ -88,6 +88,7 @@ SILENCED_SYSTEM_CHECKS = ["models.W037"]
 
 # Receivers of the tests listen on loopback without TLS.
 WEBHOOKS_REQUIRE_HTTPS = False
+WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8", "::1/128"]
 CELERY_BROKER_URL = "memory://"
 CELERY_BEAT_SCHEDULE = {**beat.SCHEDULE}
 CELERY_TASK_ROUTES = {**beat.ROUTES}

@@ -41,3 +41,19 @@ def check_https(**kwargs: Any) -> list[CheckMessage]:
             id="webhooks.W004",
         )
     ]
+
+
+@register("webhooks", Tags.security, deploy=True)
+def check_networks(**kwargs: Any) -> list[CheckMessage]:
+    """Check that no network is open by which a URL could reach what only we should."""
+    allowed = settings.WEBHOOKS_ALLOWED_NETWORKS
+    if not allowed:
+        return []
+    return [
+        Warning(
+            f"WEBHOOKS_ALLOWED_NETWORKS opens {', '.join(map(str, allowed))} to webhooks.",
+            hint="Whoever may enter an endpoint URL can call every host there. Open no more than "
+            "receivers of yours need, then silence this check.",
+            id="webhooks.W006",
+        )
+    ]

@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from ..conf import settings
 from ..models import Delivery
+from ..policies import addresses
 
 #: Statuses of deliveries that are over.
 FINISHED = [status.value for status in Delivery.Status if status != Delivery.Status.WAITING]
@@ -75,6 +76,25 @@ def _is_notify(value: Any) -> bool:
     )
 
 
+def _are_networks(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        return False
+    try:
+        addresses.networks(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_ports(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, list | tuple | set | frozenset) and all(
+        _is_count(one) and one < 65_536 for one in value
+    )
+
+
+_NETWORKS = (_are_networks, 'a list of networks without host bits, such as "10.1.0.0/16"')
 _FLAG = (_is_flag, "True or False")
 _COUNT = (_is_count, "a whole number of at least 1")
 _SECONDS = (is_positive, "a positive number of seconds")
@@ -148,6 +168,13 @@ RULES = [
             (_is_notify, "a list of mail addresses, or a callable or its path"),
         ),
         ("webhooks.E038", "WEBHOOKS_NOTIFY_INTERVAL", _SECONDS_OR_0),
+        ("webhooks.E039", "WEBHOOKS_ALLOWED_NETWORKS", _NETWORKS),
+        ("webhooks.E040", "WEBHOOKS_DENIED_NETWORKS", _NETWORKS),
+        (
+            "webhooks.E041",
+            "WEBHOOKS_ALLOWED_PORTS",
+            (_are_ports, "a list of ports from 1 to 65535, or None"),
+        ),
     ]
 ]
 

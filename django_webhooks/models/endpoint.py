@@ -14,7 +14,12 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from ..fields import uuid7
-from ..validators import validate_endpoint_url, validate_header_value, validate_headers
+from ..validators import (
+    normalise_url,
+    validate_endpoint_url,
+    validate_header_value,
+    validate_headers,
+)
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -104,6 +109,7 @@ class Endpoint(models.Model):
 
     def clean(self) -> None:
         """Refuse a backup that is the same door, and a health check without its URL."""
+        self.url = normalise_url(self.url)
         if self.probe == self.ProbeKind.HTTP and not self.health_url:
             raise ValidationError({"health_url": _("Enter the URL that the health check gets.")})
         others = Endpoint.objects.filter(subscription=self.subscription_id).exclude(pk=self.pk)
@@ -121,6 +127,7 @@ class Endpoint(models.Model):
         from .switch import reconsider  # it refers to endpoints
 
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        self.url = normalise_url(self.url)
         with transaction.atomic(using=using):
             self.subscription.lock_doors(using=using)
             rows = Endpoint.objects.using(using).filter(pk=self.pk)

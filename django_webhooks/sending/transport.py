@@ -7,6 +7,7 @@ no proxies, no netrc, no cookies; no redirect is followed.
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import re
@@ -28,10 +29,17 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from ..conf import settings
+from ..policies import urls
+from ..policies.addresses import Refusal, judge
+from ..validators import url_rules
 
 #: Addresses of one name that are tried at the most.
 MAX_ADDRESSES = 4
 _RESOLVERS = 8
+#: What says nothing of the receiver: this process or machine has no more to give.
+_OUR_FAULTS = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,15 +225,14 @@ def connect(url: str, *, timeout: float) -> NoAnswer | None:
     Never raises.
     """
     _current.deadline = time.monotonic() + timeout
-    if refused := _refused(url):
-        return refused
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    found = urls.parse(url, url_rules())
+    if isinstance(found, Refusal):
+        return _blocked(found)
     try:
-        sock = _connect(parts.hostname or "", port)
+        sock = _connect(found.host, found.port)
         with sock:
-            if parts.scheme == "https":
-                with _adapter().tls.wrap_socket(sock, server_hostname=parts.hostname) as wrapped:
+            if found.scheme == "https":
+                with _adapter().tls.wrap_socket(sock, server_hostname=found.host) as wrapped:
                     wrapped.settimeout(_current.time_left())
         return None
     except _Failed as failed:
@@ -234,12 +241,8 @@ def connect(url: str, *, timeout: float) -> NoAnswer | None:
         return _explain(error, url=url)
 
 
-def _refused(url: str) -> NoAnswer | None:
-    if url.startswith("http:") and settings.WEBHOOKS_REQUIRE_HTTPS:
-        return NoAnswer(
-            reason="blocked", detail="The URL is not https; see WEBHOOKS_REQUIRE_HTTPS."
-        )
-    return None
+def _blocked(refusal: Refusal) -> NoAnswer:
+    return NoAnswer(reason="blocked", detail=refusal.message)
 
 
 def _exchange(
@@ -250,14 +253,15 @@ def _exchange(
         # The error of http.client would quote the value, which may be a secret.
         if not _HEADER_VALUE.match(value):
             return NoAnswer(reason="internal", detail=f"The header {name} cannot be sent as it is.")
+    found = urls.parse(url, url_rules())
+    if isinstance(found, Refusal):
+        return _blocked(found)
     request = requests.PreparedRequest()
-    request.method, request.url, request.body = method, url, body
+    request.method, request.url, request.body = method, found.text, body
     request.headers = CaseInsensitiveDict(headers)
     if body is not None:
         request.headers["Content-Length"] = str(len(body))
     request.headers["Accept-Encoding"] = "identity"
-    if refused := _refused(url):
-        return refused
     while True:
         _current.is_reused, _current.received = False, 0
         try:
@@ -290,20 +294,37 @@ def _send(request: requests.PreparedRequest) -> Answer:
 
 def _connect(host: str, port: int) -> socket.socket:
     failure: OSError | None = None
-    for family, kind, protocol, _, address in _resolver.addresses(host, port)[:MAX_ADDRESSES]:
-        sock = _Socket(family, kind, protocol)
+    found = _resolver.addresses(host, port)
+    opened = url_rules().opened
+    for *_, address in found:
+        # One forbidden answer refuses the name: it belongs to somebody who tries.
+        if refusal := judge(str(address[0]), opened):
+            raise _Failed("blocked", refusal.message)
+    for family, kind, protocol, _, address in found[:MAX_ADDRESSES]:
+        sock = _open(family, kind, protocol)
         try:
             sock.settimeout(_current.time_left())
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.connect(address)
         except OSError as error:
             sock.close()
+            if error.errno in _OUR_FAULTS:
+                raise _Failed(
+                    "internal", f"No connection could be opened ({_short(error)})."
+                ) from error
             failure = error
         else:
             return sock
     if isinstance(failure, TimeoutError):
         raise _Failed("connect_timeout", "The connection was not accepted in time.") from failure
     raise _Failed("connection", f"The connection failed ({_short(failure)}).") from failure
+
+
+def _open(family: int, kind: int, protocol: int) -> _Socket:
+    try:
+        return _Socket(family, kind, protocol)
+    except OSError as error:
+        raise _Failed("internal", f"No socket could be opened ({_short(error)}).") from error
 
 
 def _explain(error: Exception, *, url: str) -> NoAnswer:

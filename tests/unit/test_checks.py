@@ -17,6 +17,13 @@ from django_webhooks.conf import Settings
 NAN = float("nan")
 
 
+@pytest.fixture(autouse=True)
+def _nothing_opened():
+    """The settings of the tests open loopback."""
+    with override_settings(WEBHOOKS_ALLOWED_NETWORKS=[]):
+        yield
+
+
 def reported(*, deploy: bool = False, **settings: object) -> set[str]:
     with override_settings(**settings):
         return {one.id for one in run_checks(tags=["webhooks"], include_deployment_checks=deploy)}
@@ -104,6 +111,14 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
             [(), ["a@example.com"], ("a@example.com",), str.split, "django.setup"],
         ),
         ("NOTIFY_INTERVAL", "E038", NOT_NEGATIVE, [0, 60]),
+        (
+            "ALLOWED_NETWORKS",
+            "E039",
+            ["10.0.0.0/8", ["10.0.0.1/8"], ["intranet"], [10], None],
+            [[], ("10.1.0.0/16", "fd00::/8"), ["10.0.0.7"]],
+        ),
+        ("DENIED_NETWORKS", "E040", [["300.0.0.0/8"], None], [["8.8.8.0/24"]]),
+        ("ALLOWED_PORTS", "E041", [[0], [65_536], ["443"], 443, [True]], [None, [], [443], {8443}]),
     ],
 )
 def test_a_setting_that_cannot_work_is_an_error(setting, id, bad, good):
@@ -136,6 +151,13 @@ def test_a_lease_outlasts_an_attempt(lease, timeout, ids):
 def test_sending_in_the_clear_is_a_warning_for_production_alone():
     assert reported(WEBHOOKS_REQUIRE_HTTPS=False) == set()
     assert reported(WEBHOOKS_REQUIRE_HTTPS=False, deploy=True) == {"webhooks.W004"}
+
+
+def test_an_open_network_is_a_warning_for_production_alone():
+    opened = {"WEBHOOKS_ALLOWED_NETWORKS": ["10.1.0.0/16"], "WEBHOOKS_REQUIRE_HTTPS": True}
+
+    assert reported(**opened) == set()
+    assert reported(**opened, deploy=True) == {"webhooks.W006"}
 
 
 def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
