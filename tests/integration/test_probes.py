@@ -407,3 +407,15 @@ def test_a_thousand_endpoints_half_of_them_hanging_cost_one_time_out():
     }
     print(f"\n1,000 probes, 500 of them hanging for 5 s: {took:.1f} s")
     assert took <= 5 + 5
+
+
+def test_what_fell_is_probed_soon_and_not_when_it_would_have_been(clock):
+    with receiving(500) as receiver:
+        endpoint(receiver.url)
+        Health.objects.update(probe_due_at=clock() + timedelta(minutes=1))
+        for number in range(3):
+            factories.record(data={"id": number})
+        dispatch.drain(clock=clock)
+        clock.move(seconds=1)
+
+        assert check(clock) == 1

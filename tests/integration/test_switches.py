@@ -377,3 +377,23 @@ def health_outcome():
     from django_webhooks.policies.outcome import of_failure
 
     return of_failure("timeout")
+
+
+def test_a_trial_is_claimed_once_until_it_ends(clock):
+    factories.subscription()
+    endpoint = Endpoint.objects.get()
+    fall(endpoint, state="trial", is_active=None)
+
+    def claim():
+        until = clock() + timedelta(seconds=60)
+        return routes.claim_trial(endpoint, now=clock(), until=until, using="default")
+
+    assert [claim(), claim()] == [True, False]
+    clock.move(seconds=61)
+    assert [claim(), claim()] == [True, False]
+    routes.end_trial(endpoint, using="default")
+    assert claim()
+    clock.move(hours=-1)
+    assert claim()
+    fall(endpoint, is_active=None)
+    assert not claim()

@@ -188,3 +188,20 @@ def test_no_text_that_looks_like_an_address_reaches_a_forbidden_one(text):
             last = found.host.rpartition(".")[2]
             assert not last.isdigit()
             assert not last.startswith("0x")
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("https://exam%70le.com/", "percent"),
+        ("https://[fe80::1%25eth0]/", "percent"),
+        ("https://example.com./", "name"),
+        ("https://127.1/", "address"),
+        ("https://10.0.0.1/", "address"),
+        ("https://①②⑦.⓪.⓪.①/", "idna"),
+        ("https://[::g]/", "host"),
+        ("https://example.com:0/", "port"),
+    ],
+)
+def test_the_rule_has_a_name(url, rule):
+    assert parse(url, RULES).rule == rule
