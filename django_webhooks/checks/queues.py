@@ -19,22 +19,40 @@ from .values import is_number
 _REDIS_VISIBILITY = 3600
 
 
+#: What beat has to run, the id of the warning where it does not, and what follows.
+_PERIODIC = [
+    (
+        "sweep",
+        "webhooks.W002",
+        "what the broker loses, and retries that wait for long, are not sent.",
+    ),
+    (
+        "check_health",
+        "webhooks.W007",
+        "endpoints that fell stay unhealthy, and nobody is told of outages.",
+    ),
+]
+
+
 @register("webhooks")
 def check_schedule(**kwargs: Any) -> list[CheckMessage]:
-    """Check that beat sweeps, unless its schedule is in the database."""
+    """Check that beat sweeps and checks health, unless its schedule is in the database."""
     if apps.is_installed("django_celery_beat"):
         return []
-    for schedule in _both("beat_schedule"):
-        entries = schedule.values() if isinstance(schedule, Mapping) else ()
-        if any(_is_sweep(entry) for entry in entries):
-            return []
+    scheduled = {
+        str(entry.get("task"))
+        for schedule in _both("beat_schedule")
+        for entry in (schedule.values() if isinstance(schedule, Mapping) else ())
+        if isinstance(entry, Mapping)
+    }
     return [
         Warning(
-            "CELERY_BEAT_SCHEDULE does not run django_webhooks.tasks.sweep: what the broker "
-            "loses, and retries that wait for long, are not sent.",
+            f"CELERY_BEAT_SCHEDULE does not run django_webhooks.tasks.{task}: {effect}",
             hint="Set CELERY_BEAT_SCHEDULE = {**django_webhooks.beat.SCHEDULE} and run beat.",
-            id="webhooks.W002",
+            id=id,
         )
+        for task, id, effect in _PERIODIC
+        if f"django_webhooks.tasks.{task}" not in scheduled
     ]
 
 
@@ -77,10 +95,6 @@ def _both(name: str) -> list[Any]:
         getattr(tasks.deliver.app.conf, name, None),
     )
     return [value for value in values if value]
-
-
-def _is_sweep(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and entry.get("task") == tasks.sweep.name
 
 
 def _routes(router: Any, task: str) -> bool:

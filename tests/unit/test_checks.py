@@ -168,24 +168,35 @@ def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
     assert (misspelt.id, misspelt.hint) == ("webhooks.W001", "Did you mean WEBHOOKS_TIMEOUT?")
 
 
-@pytest.mark.usefixtures("no_celery")
-def test_a_schedule_without_the_sweep_is_a_warning():
-    assert reported() == {"webhooks.W002"}
-    assert reported(CELERY_BEAT_SCHEDULE={"x": {"task": "shop.tasks.sweep"}}) == {"webhooks.W002"}
-    assert reported(CELERY_BEAT_SCHEDULE="nonsense") == {"webhooks.W002"}
+UNSCHEDULED = {"webhooks.W002", "webhooks.W007"}
+SCHEDULE = {
+    "look": {"task": "django_webhooks.tasks.sweep", "schedule": 5},
+    "ask": {"task": "django_webhooks.tasks.check_health", "schedule": 5},
+}
 
 
 @pytest.mark.usefixtures("no_celery")
-def test_the_sweep_may_have_any_name_in_the_schedule():
-    schedule = {"look": {"task": "django_webhooks.tasks.sweep", "schedule": 5}}
+def test_a_schedule_without_our_tasks_is_a_warning():
+    assert reported() == UNSCHEDULED
+    assert reported(CELERY_BEAT_SCHEDULE={"x": {"task": "shop.tasks.sweep"}}) == UNSCHEDULED
+    assert reported(CELERY_BEAT_SCHEDULE={"x": "nonsense"}) == UNSCHEDULED
+    assert reported(CELERY_BEAT_SCHEDULE="nonsense") == UNSCHEDULED
 
-    assert reported(CELERY_BEAT_SCHEDULE=schedule) == set()
+
+@pytest.mark.usefixtures("no_celery")
+def test_each_of_our_tasks_is_missed_by_itself():
+    assert reported(CELERY_BEAT_SCHEDULE={"look": SCHEDULE["look"]}) == {"webhooks.W007"}
+    assert reported(CELERY_BEAT_SCHEDULE={"ask": SCHEDULE["ask"]}) == {"webhooks.W002"}
+
+
+@pytest.mark.usefixtures("no_celery")
+def test_they_may_have_any_name_in_the_schedule():
+    assert reported(CELERY_BEAT_SCHEDULE=SCHEDULE) == set()
 
 
 @pytest.mark.usefixtures("no_celery")
 def test_the_schedule_may_be_that_of_the_celery_app(monkeypatch):
-    schedule = {"look": {"task": "django_webhooks.tasks.sweep", "schedule": 5}}
-    monkeypatch.setitem(tasks.deliver.app.conf, "beat_schedule", schedule)
+    monkeypatch.setitem(tasks.deliver.app.conf, "beat_schedule", SCHEDULE)
 
     assert reported() == set()
 
@@ -216,7 +227,7 @@ def test_a_schedule_in_the_database_is_not_looked_at(monkeypatch):
     ],
 )
 def test_tasks_without_a_queue_of_their_own_are_a_warning_for_production(routes, is_routed):
-    wanted = {"webhooks.W002"} if is_routed else {"webhooks.W002", "webhooks.W005"}
+    wanted = UNSCHEDULED if is_routed else {*UNSCHEDULED, "webhooks.W005"}
 
     found = reported(deploy=True, WEBHOOKS_REQUIRE_HTTPS=True, CELERY_TASK_ROUTES=routes)
 
