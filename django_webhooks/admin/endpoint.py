@@ -1,98 +1,20 @@
-"""Endpoints: within their subscription to edit, and in a list of their own to watch and to act."""
+"""Endpoints: a list to watch, and to act from; they are edited in their subscription."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.utils.formats import date_format
-from django.utils.html import format_html
-from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from ..models import Endpoint, Health, Probe, Subscription, Switch
+from ..models import Endpoint, Health, Probe
 from ..sending import probes
-from . import badges
+from . import badges, parts
 from .mixins import RecordAdmin
-
-#: Probes and switches shown on a page.
-SHOWN = 20
-
-
-class EndpointFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # generic for type checkers alone
-    """The endpoints of one subscription, which are different doors."""
-
-    def clean(self) -> None:
-        """Refuse a URL that two endpoints share."""
-        super().clean()
-        seen: set[str] = set()
-        for form in self.forms:
-            data = getattr(form, "cleaned_data", {})
-            url = data.get("url")
-            if not url or data.get("DELETE"):
-                continue
-            if url in seen:
-                raise ValidationError(
-                    _("Two endpoints have the same URL; a backup helps only where it is another."),
-                    code="duplicate",
-                )
-            seen.add(url)
-
-
-class EndpointInline(admin.StackedInline):  # type: ignore[type-arg]  # generic for type checkers alone
-    """The doors of a receiver, in order."""
-
-    model = Endpoint
-    formset = EndpointFormSet
-    readonly_fields = ["host_name", "health_badge", "disabled_at", "disabled_reason"]
-
-    class Media:
-        css = badges.MEDIA
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
-        """Read the health of all rows at once."""
-        return super().get_queryset(request).select_related("health", "subscription")
-
-    def get_extra(
-        self, request: HttpRequest, obj: Subscription | None = None, **kwargs: Any
-    ) -> int:
-        """Offer one where there is none."""
-        return 0 if obj else 1
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Those who may change, since an endpoint is added among others."""
-        return super().has_add_permission(request, obj) and (
-            obj is None or self.has_change_permission(request, obj)
-        )
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Show URLs and credentials to those alone who may change them."""
-        state = ["health_badge", "disabled_at", "disabled_reason"] if obj else []
-        if self.has_change_permission(request, obj) or obj is None:
-            return [
-                "position", "url", "authorization", "headers", "probe", "health_url", *state,
-            ]  # fmt: skip
-        return ["position", "host_name", "probe", *state]
-
-    @admin.display(description=_("host"))
-    def host_name(self, endpoint: Endpoint) -> str:
-        """The part of the URL that is no secret."""
-        return endpoint.host
-
-    @admin.display(description=_("health"))
-    def health_badge(self, endpoint: Endpoint) -> str:
-        """Whether it may be called, and why not; and whether deliveries go there."""
-        return format_html("{} {}", badges.health_of(endpoint), _mark(endpoint))
 
 
 class PinForm(forms.Form):
@@ -170,7 +92,7 @@ class EndpointAdmin(RecordAdmin):
     @admin.display(description=_("active"))
     def mark(self, endpoint: Endpoint) -> str:
         """Whether deliveries go there, and whether somebody asked for it."""
-        return _mark(endpoint) or "-"
+        return parts.mark(endpoint) or "-"
 
     @admin.display(description=_("health"), ordering="health__state")
     def health_badge(self, endpoint: Endpoint) -> str:
@@ -180,43 +102,43 @@ class EndpointAdmin(RecordAdmin):
     @admin.display(description=_("since"))
     def since(self, endpoint: Endpoint) -> str:
         """Since when it has been as it is."""
-        health = _health(endpoint)
-        return moment((health.failing_since or health.since) if health else None)
+        health = parts.health_of(endpoint)
+        return parts.moment((health.failing_since or health.since) if health else None)
 
     @admin.display(description=_("held until"))
     def hold(self, endpoint: Endpoint) -> str:
         """Before which moment it is not tried."""
-        health = _health(endpoint)
-        return moment(health.hold_until if health else None)
+        health = parts.health_of(endpoint)
+        return parts.moment(health.hold_until if health else None)
 
     @admin.display(description=_("last success"))
     def last_success(self, endpoint: Endpoint) -> str:
         """When a delivery arrived, to a few seconds."""
-        health = _health(endpoint)
-        return moment(health.succeeded_at if health else None)
+        health = parts.health_of(endpoint)
+        return parts.moment(health.succeeded_at if health else None)
 
     @admin.display(description=_("last failure"))
     def last_failure(self, endpoint: Endpoint) -> str:
         """When a delivery failed for its fault."""
-        health = _health(endpoint)
-        return moment(health.failed_at if health else None)
+        health = parts.health_of(endpoint)
+        return parts.moment(health.failed_at if health else None)
 
     @admin.display(description=_("last probe"))
     def last_probe(self, endpoint: Endpoint) -> str:
         """When it was last probed."""
-        health = _health(endpoint)
-        return moment(health.probed_at if health else None)
+        health = parts.health_of(endpoint)
+        return parts.moment(health.probed_at if health else None)
 
     @admin.display(description=_("last probes"))
     def recent_probes(self, endpoint: Endpoint) -> str:
         """The health timeline."""
-        found = Probe.objects.filter(endpoint=endpoint).order_by("-pk")[:SHOWN]
+        found = Probe.objects.filter(endpoint=endpoint).order_by("-pk")[: parts.SHOWN]
         headings = [_("When"), _("Kind"), _("Result"), _("Duration"), _("Detail")]
-        return table(
+        return parts.table(
             headings,
             (
                 (
-                    moment(one.started_at),
+                    parts.moment(one.started_at),
                     one.get_kind_display(),
                     badges.badge("healthy", str(_("ok")))
                     if one.succeeded
@@ -231,7 +153,7 @@ class EndpointAdmin(RecordAdmin):
     @admin.display(description=_("last switches"))
     def recent_switches(self, endpoint: Endpoint) -> str:
         """How the active endpoint of its subscription changed."""
-        return switches(endpoint.subscription)
+        return parts.switches(endpoint.subscription)
 
     @admin.action(description=_("Probe now"), permissions=["operate"])
     def probe_now(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
@@ -313,44 +235,3 @@ class EndpointAdmin(RecordAdmin):
         }[done]
         level = messages.SUCCESS if count else messages.WARNING
         self.message_user(request, sentence % {"count": count}, level)
-
-
-def switches(subscription: Subscription) -> str:
-    """Return the last switches of a subscription as a table."""
-    found = Switch.objects.filter(subscription=subscription).order_by("-pk")[:SHOWN]
-    headings = [_("When"), _("Kind"), _("From"), _("To"), _("Reason"), _("By")]
-    return table(
-        headings,
-        (
-            (
-                moment(one.created_at),
-                one.get_cause_display(),
-                one.from_host or "-",
-                one.to_host or "-",
-                one.reason,
-                one.by,
-            )
-            for one in found
-        ),
-    )
-
-
-def table(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a table of text."""
-    context = {"headings": list(headings), "rows": list(rows)}
-    return render_to_string("admin/django_webhooks/rows.html", context)
-
-
-def moment(when: Any) -> str:
-    """Return a moment to the second, in the time of the reader."""
-    return date_format(localtime(when), "Y-m-d H:i:s") if when else "-"
-
-
-def _mark(endpoint: Endpoint) -> str:
-    health = _health(endpoint)
-    words = [str(_("active"))] if health and health.is_active else []
-    return ", ".join(words + ([str(_("pinned"))] if endpoint.is_pinned else []))
-
-
-def _health(endpoint: Endpoint) -> Health | None:
-    return getattr(endpoint, "health", None)

@@ -15,7 +15,8 @@ from django.utils.translation import ngettext
 from ..models import Endpoint, Subscription, Switch
 from ..validators import validate_pattern
 from . import badges
-from .endpoint import EndpointInline, switches
+from .doors import EndpointInline
+from .parts import switches
 
 
 class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for type checkers alone

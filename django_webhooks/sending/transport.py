@@ -1,15 +1,12 @@
 """The only HTTP: one request under one deadline, over connections kept per process.
 
-Every socket sets the time left of the attempt before each of its operations, so that a receiver
-that drips bytes ends at the deadline like one that is silent. Nothing is read from the environment:
-no proxies, no netrc, no cookies; no redirect is followed.
+A receiver that drips bytes ends at the deadline like one that is silent. Nothing is read from the
+environment: no proxies, no netrc, no cookies; no redirect is followed.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import queue
 import re
 import socket
 import ssl
@@ -30,16 +27,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from ..conf import settings
 from ..policies import urls
-from ..policies.addresses import Refusal, judge
+from ..policies.addresses import Refusal
 from ..validators import url_rules
+from . import sockets
+from .sockets import Failed, NoAnswer, TLSSocket, connect_to, current, short
 
-#: Addresses of one name that are tried at the most.
-MAX_ADDRESSES = 4
-_RESOLVERS = 8
-#: What says nothing of the receiver: this process or machine has no more to give.
-_OUR_FAULTS = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
-)
+__all__ = ["Answer", "NoAnswer", "connect", "get", "post"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,81 +44,18 @@ class Answer:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoAnswer:
-    """Why there is no answer: a short code, and a detail for a person."""
-
-    reason: str
-    detail: str = ""
-
-
 # RFC 9110 section 5.5, in the encoding that http.client uses.
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
-
-
-class _Failed(Exception):
-    """Leaves urllib3 and requests as it is, since they know nothing of it."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.answer = NoAnswer(reason=reason, detail=detail)
-
-
-class _Current(threading.local):
-    """The attempt that this thread makes."""
-
-    deadline: float = 0.0
-    is_reused: bool = False
-    received: int = 0
-
-    def time_left(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline of the attempt has passed")
-        return left
-
-
-_current = _Current()
-
-
-class _Timed:
-    """Set the time left before each operation of a socket."""
-
-    settimeout: Any
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_current.time_left())
-        count: int = super().recv_into(*args, **kwargs)  # type: ignore[misc]  # the socket's
-        _current.received += count
-        return count
-
-    def send(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_current.time_left())
-        return super().send(*args, **kwargs)  # type: ignore[misc,no-any-return]  # the socket's
-
-    def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self.settimeout(_current.time_left())
-        super().sendall(*args, **kwargs)  # type: ignore[misc]  # the socket's
-
-
-class _Socket(_Timed, socket.socket):
-    pass
-
-
-class _TLSSocket(_Timed, ssl.SSLSocket):
-    def do_handshake(self, block: bool = False) -> None:
-        self.settimeout(_current.time_left())
-        super().do_handshake(block)
 
 
 class _Connection(HTTPConnection):
     _answers = 0
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self._dns_host, self.port)
+        return connect_to(self._dns_host, self.port)
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        _current.is_reused = self._answers > 0
+        current.is_reused = self._answers > 0
         super().putrequest(*args, **kwargs)
 
     def getresponse(self) -> Any:
@@ -162,49 +92,6 @@ class _Adapter(HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED"
 
 
-class _Resolver:
-    """Bound name look-ups, which know no time-out of their own, by a few daemon threads."""
-
-    def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[tuple[str, int, queue.SimpleQueue[Any]]] = (
-            queue.SimpleQueue()
-        )
-        self._threads = 0
-        self._lock = threading.Lock()
-
-    def addresses(self, host: str, port: int) -> list[Any]:
-        try:
-            return socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-            )
-        except (socket.gaierror, UnicodeError):
-            pass
-        with self._lock:
-            if self._threads < _RESOLVERS:
-                self._threads += 1
-                threading.Thread(target=self._run, name="webhooks-resolver", daemon=True).start()
-        replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._asked.put((host, port, replies))
-        try:
-            found = replies.get(timeout=_current.time_left())
-        except queue.Empty:
-            raise _Failed("dns", "The name was not resolved in time.") from None
-        if isinstance(found, Exception):
-            raise _Failed("dns", f"The name does not resolve ({_short(found)}).") from found
-        if not found:
-            raise _Failed("dns", "The name has no address.")
-        addresses: list[Any] = found
-        return addresses
-
-    def _run(self) -> None:
-        while True:
-            host, port, replies = self._asked.get()
-            try:
-                replies.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-            except (OSError, UnicodeError) as error:
-                replies.put(error)
-
-
 def post(url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer | NoAnswer:
     """Send one POST and return the answer, or why there is none. Never raises.
 
@@ -224,18 +111,18 @@ def connect(url: str, *, timeout: float) -> NoAnswer | None:
 
     Never raises.
     """
-    _current.deadline = time.monotonic() + timeout
+    current.deadline = time.monotonic() + timeout
     found = urls.parse(url, url_rules())
     if isinstance(found, Refusal):
         return _blocked(found)
     try:
-        sock = _connect(found.host, found.port)
+        sock = connect_to(found.host, found.port)
         with sock:
             if found.scheme == "https":
                 with _adapter().tls.wrap_socket(sock, server_hostname=found.host) as wrapped:
-                    wrapped.settimeout(_current.time_left())
+                    wrapped.settimeout(current.time_left())
         return None
-    except _Failed as failed:
+    except Failed as failed:
         return failed.answer
     except Exception as error:
         return _explain(error, url=url)
@@ -248,7 +135,7 @@ def _blocked(refusal: Refusal) -> NoAnswer:
 def _exchange(
     method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
 ) -> Answer | NoAnswer:
-    _current.deadline = time.monotonic() + timeout
+    current.deadline = time.monotonic() + timeout
     for name, value in headers.items():
         # The error of http.client would quote the value, which may be a secret.
         if not _HEADER_VALUE.match(value):
@@ -263,20 +150,20 @@ def _exchange(
         request.headers["Content-Length"] = str(len(body))
     request.headers["Accept-Encoding"] = "identity"
     while True:
-        _current.is_reused, _current.received = False, 0
+        current.is_reused, current.received = False, 0
         try:
             return _send(request)
-        except _Failed as failed:
+        except Failed as failed:
             return failed.answer
         except Exception as error:
             # A kept connection that the receiver had closed meanwhile says nothing about it.
-            if _current.is_reused and not _current.received and _is_dropped(error):
+            if current.is_reused and not current.received and _is_dropped(error):
                 continue
             return _explain(error, url=url)
 
 
 def _send(request: requests.PreparedRequest) -> Answer:
-    response = _adapter().send(request, stream=True, timeout=_current.time_left(), verify=True)
+    response = _adapter().send(request, stream=True, timeout=current.time_left(), verify=True)
     raw = response.raw
     body = b""
     try:
@@ -292,44 +179,9 @@ def _send(request: requests.PreparedRequest) -> Answer:
     return Answer(status=response.status_code, headers=found, body=body)
 
 
-def _connect(host: str, port: int) -> socket.socket:
-    failure: OSError | None = None
-    found = _resolver.addresses(host, port)
-    opened = url_rules().opened
-    for *_, address in found:
-        # One forbidden answer refuses the name: it belongs to somebody who tries.
-        if refusal := judge(str(address[0]), opened):
-            raise _Failed("blocked", refusal.message)
-    for family, kind, protocol, _, address in found[:MAX_ADDRESSES]:
-        sock = _open(family, kind, protocol)
-        try:
-            sock.settimeout(_current.time_left())
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            if error.errno in _OUR_FAULTS:
-                raise _Failed(
-                    "internal", f"No connection could be opened ({_short(error)})."
-                ) from error
-            failure = error
-        else:
-            return sock
-    if isinstance(failure, TimeoutError):
-        raise _Failed("connect_timeout", "The connection was not accepted in time.") from failure
-    raise _Failed("connection", f"The connection failed ({_short(failure)}).") from failure
-
-
-def _open(family: int, kind: int, protocol: int) -> _Socket:
-    try:
-        return _Socket(family, kind, protocol)
-    except OSError as error:
-        raise _Failed("internal", f"No socket could be opened ({_short(error)}).") from error
-
-
 def _explain(error: Exception, *, url: str) -> NoAnswer:
     chain = _chain(error)
-    cause = _short(chain[-1])
+    cause = short(chain[-1])
     if urlsplit(url).path.strip("/") and urlsplit(url).path in cause:
         # The path of a URL may be a secret.
         cause = type(chain[-1]).__name__
@@ -363,17 +215,12 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _short(error: BaseException | None) -> str:
-    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(message)[:200]
-
-
 def _tls_context() -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # RFC 9525 section 2: a common name is no name of a server.
     context.hostname_checks_common_name = False
-    context.sslsocket_class = _TLSSocket
+    context.sslsocket_class = TLSSocket
     return context
 
 
@@ -390,12 +237,12 @@ def _adapter() -> _Adapter:
 
 def _start_afresh() -> None:
     """Share no connection with another process."""
-    global _shared, _lock, _resolver
-    _shared, _lock, _resolver = None, threading.Lock(), _Resolver()
+    global _shared, _lock
+    _shared, _lock = None, threading.Lock()
+    sockets.start_afresh()
 
 
 _shared: _Adapter | None
 _lock: threading.Lock
-_resolver: _Resolver
 _start_afresh()
 os.register_at_fork(after_in_child=_start_afresh)

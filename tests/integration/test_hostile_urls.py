@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from django_webhooks.sending import transport
-from django_webhooks.validators import validate_endpoint_url
+from django_webhooks.policies.addresses import judge
+from django_webhooks.sending import sockets, transport
+from django_webhooks.validators import url_rules, validate_endpoint_url
 from tests.receivers import receiving
 from tests.unit.test_urls_policy import REFUSED
 
@@ -71,7 +72,7 @@ def names(monkeypatch):
 @pytest.fixture
 def connected(monkeypatch):
     """Addresses that a connection was begun to; none leaves the machine."""
-    found, real = [], transport._Socket.connect
+    found, real = [], sockets.Socket.connect
 
     def connect(self, address):
         found.append(address[0])
@@ -79,7 +80,7 @@ def connected(monkeypatch):
             raise ConnectionRefusedError("not in a test")
         real(self, address)
 
-    monkeypatch.setattr(transport._Socket, "connect", connect, raising=False)
+    monkeypatch.setattr(sockets.Socket, "connect", connect, raising=False)
     return found
 
 
@@ -157,11 +158,11 @@ def test_u43_addresses_within_addresses(names, connected, address):
 def test_u44_many_answers_are_all_judged_and_a_few_are_tried(names, connected):
     names["many.example.com"] = [f"203.0.114.{number}" for number in range(200)]
     assert post("http://many.example.com/").reason == "connection"
-    assert len(connected) == transport.MAX_ADDRESSES
+    assert len(connected) == sockets.MAX_ADDRESSES
 
     names["many.example.com"] += ["10.0.0.1"]
     assert post("http://many.example.com/").reason == "blocked"
-    assert len(connected) == transport.MAX_ADDRESSES
+    assert len(connected) == sockets.MAX_ADDRESSES
 
 
 def test_u44_no_answer_and_no_name(names, monkeypatch):
@@ -229,7 +230,7 @@ def test_nothing_that_the_validator_passes_reaches_a_forbidden_address(
     post(f"http://{host}/")
 
     for reached in connected:
-        assert transport.judge(reached, transport.url_rules().opened) is None
+        assert judge(reached, url_rules().opened) is None
 
 
 def test_a_process_without_files_says_so(monkeypatch, names):
@@ -238,7 +239,7 @@ def test_a_process_without_files_says_so(monkeypatch, names):
     def socket_without_files(*args):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(transport, "_Socket", socket_without_files)
+    monkeypatch.setattr(sockets, "Socket", socket_without_files)
     answer = post("http://fine.example.com/")
 
     assert answer.reason == "internal"
@@ -251,6 +252,6 @@ def test_a_machine_without_ports_says_so(monkeypatch, names):
     def connect(self, address):
         raise OSError(99, "Cannot assign requested address")
 
-    monkeypatch.setattr(transport._Socket, "connect", connect, raising=False)
+    monkeypatch.setattr(sockets.Socket, "connect", connect, raising=False)
 
     assert post("http://fine.example.com/").reason == "internal"

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from django_webhooks.sending import transport
+from django_webhooks.sending import sockets, transport
 from tests.receivers import Answer, receiving
 
 
@@ -52,7 +52,7 @@ def test_the_next_address_is_tried_where_one_refuses(resolves, closed):
 
 def test_a_few_addresses_are_tried_at_the_most(resolves, closed):
     with receiving(204) as receiver:
-        resolves(*[closed] * transport.MAX_ADDRESSES, receiver.server.server_port)
+        resolves(*[closed] * sockets.MAX_ADDRESSES, receiver.server.server_port)
         answer = post("http://many.test/")
 
     assert answer.reason == "connection"
@@ -79,4 +79,4 @@ def test_a_bounded_number_of_threads_resolves(resolves):
 
     new = set(threading.enumerate()) - before
     resolvers = [one for one in new if one.name == "webhooks-resolver"]
-    assert len(resolvers) == transport._RESOLVERS
+    assert len(resolvers) == sockets.RESOLVERS

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from django_webhooks.sending import transport
+from django_webhooks.sending import sockets, transport
 from django_webhooks.sending.transport import Answer
 from tests import certificates
 from tests.receivers import dripping, read_request, saying, speaking
@@ -154,4 +154,4 @@ def test_the_socket_of_a_connection_is_the_one_that_knows_the_deadline(trusted, 
     with speaking(saying(OK + b"Content-Length: 0\r\n\r\n"), tls=trusted()) as server:
         post(server)
 
-    assert [type(one) for one in made] == [transport._TLSSocket]
+    assert [type(one) for one in made] == [sockets.TLSSocket]
