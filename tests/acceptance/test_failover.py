@@ -328,7 +328,9 @@ def test_both_are_down_for_a_minute_with_five_thousand_waiting(stage, receiver_p
     )
     assert growth[0] == 1
     assert all(at_once <= 2 ** (number + 1) for number, at_once in enumerate(growth[:6]))
-    assert late <= 400
+    # Each process holds up to 150, and may stand still while the other goes on.
+    assert late <= 1000
+    assert max(ranks[:500]) < 1500
     assert order[0] == min(order)
 
 
