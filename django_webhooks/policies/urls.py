@@ -6,6 +6,7 @@ rules about addresses apply to literal ones here, and to names when they are con
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import unicodedata
@@ -49,6 +50,7 @@ class Url:
     port: int
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(text: str, rules: Rules) -> Url | Refusal:
     """Return the URL in its normal form, or why webhooks are not sent there."""
     if len(text) > MAX_LENGTH:

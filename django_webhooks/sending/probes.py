@@ -69,7 +69,9 @@ def check_all(
 ) -> int:
     """Probe the endpoints that are due, or these now, and return how many were probed.
 
-    At most WEBHOOKS_PROBES_IN_FLIGHT are under way at once, each for WEBHOOKS_PROBE_TIMEOUT.
+    At most WEBHOOKS_PROBES_IN_FLIGHT are under way at once, each for WEBHOOKS_PROBE_TIMEOUT. After
+    that time none is begun: while some endpoint hangs the next is always due, and a worker process
+    has other work.
     """
     using = using or outbox.database()
     clock = clock or DatabaseClock(using=using)
@@ -77,9 +79,11 @@ def check_all(
     running: set[Future[Checked]] = set()
     threads = ThreadPoolExecutor(size, thread_name_prefix="webhooks-probe")
     wanted = None if endpoints is None else list(endpoints)
+    ends = time.monotonic() + settings.WEBHOOKS_PROBE_TIMEOUT
     try:
         while True:
-            room = min(BATCH, size - len(running))
+            is_ending = wanted is None and time.monotonic() >= ends
+            room = 0 if is_ending else min(BATCH, size - len(running))
             taken = _take(now=clock(), limit=room, using=using, endpoints=wanted) if room else []
             if wanted is not None:
                 wanted = wanted[room:] if room else wanted

@@ -269,6 +269,20 @@ class TestWhoAndWhen:
         assert Health.objects.get(pk=made.pk).state == "healthy"
         assert Delivery.objects.get().status == "succeeded"
 
+    @pytest.mark.timeout(10)
+    def test_a_check_ends_although_something_always_hangs(self, settings):
+        settings.WEBHOOKS_PROBE_TIMEOUT = 0.4
+        settings.WEBHOOKS_PROBE_INTERVAL = settings.WEBHOOKS_PROBE_INTERVAL_UNHEALTHY = 0.05
+        with receiving() as receiver, speaking(lambda connection: time.sleep(1)) as silent:
+            for number in range(3):
+                endpoint(f"{receiver.url}/{number}")
+                endpoint(f"https://{silent}/{number}")
+            began = time.monotonic()
+            probes.check_all()
+
+        assert 0.4 <= time.monotonic() - began < 2
+        assert Probe.objects.filter(succeeded=True).count() > 3
+
 
 class TestClocks:
     @pytest.mark.parametrize("hours", [-1, 1])
