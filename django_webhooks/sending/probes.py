@@ -85,8 +85,9 @@ def check_all(
             is_ending = wanted is None and time.monotonic() >= ends
             room = 0 if is_ending else min(BATCH, size - len(running))
             taken = _take(now=clock(), limit=room, using=using, endpoints=wanted) if room else []
-            if wanted is not None:
-                wanted = wanted[room:] if room else wanted
+            if wanted is not None and room:
+                keys = {door.pk for door in taken}
+                wanted = [one for one in wanted if one not in keys] if taken else []
             silent, audible = _sort(taken, now=clock(), forced=endpoints is not None)
             _settle_unprobed(silent, now=clock(), using=using)
             running |= {threads.submit(_probe, door, clock) for door in audible}

@@ -224,6 +224,19 @@ class TestWhoAndWhen:
 
         assert Probe.objects.get().endpoint == made
 
+    def test_each_that_was_named_is_probed_once_however_many_they_are(self, clock, monkeypatch):
+        monkeypatch.setattr(probes, "BATCH", 4)
+        with receiving() as receiver:
+            made = [endpoint(f"{receiver.url}/{number}") for number in range(10)]
+            made[3].disable("by hand")
+            for number, one in enumerate(reversed(made)):
+                due = clock() + timedelta(minutes=number)
+                Health.objects.filter(pk=one.pk).update(probe_due_at=due)
+            assert check(clock, endpoints=[one.pk for one in made]) == 9
+
+        probed = Probe.objects.values_list("endpoint_id", flat=True)
+        assert sorted(probed) == sorted(one.pk for one in made if one.is_usable)
+
     def test_one_endpoint_that_is_deleted_meanwhile_is_dropped(self, clock, monkeypatch):
         made = endpoint(DEAD)
         real = probes.record
