@@ -16,7 +16,7 @@ from tests.services import SERVICES
 
 from .stage import Stage, mariadb_database, postgres_database
 
-SQLITE = pytest.param("sqlite+files", id="sqlite+files")
+SQLITE = pytest.param("sqlite+files", id="sqlite+files", marks=pytest.mark.files)
 REDIS = pytest.param(
     "postgres+redis", id="postgres+redis", marks=[pytest.mark.postgres, pytest.mark.redis]
 )

@@ -261,6 +261,7 @@ def test_a_primary_that_is_slow_but_well_keeps_the_traffic(stage, receiver_pair)
     assert backup.requests == []
 
 
+@pytest.mark.campaign
 @pytest.mark.stacks(REDIS)
 def test_a_primary_that_flaps_switches_at_most_three_times_in_two_minutes(stage, receiver_pair):
     primary, backup = receiver_pair
@@ -282,6 +283,7 @@ def test_a_primary_that_flaps_switches_at_most_three_times_in_two_minutes(stage,
     assert len(switches) <= 3
 
 
+@pytest.mark.campaign
 @pytest.mark.stacks(REDIS)
 def test_both_are_down_for_a_minute_with_five_thousand_waiting(stage, receiver_pair):
     primary, backup = receiver_pair
