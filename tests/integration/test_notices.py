@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import django
 import pytest
 from django.core import mail
 
@@ -22,6 +23,16 @@ URL = "http://127.0.0.1:9/hook"
 @pytest.fixture
 def clock():
     return Clock()
+
+
+def mail_by(settings, backend, **options):
+    path = f"django.core.mail.backends.{backend}.EmailBackend"
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = {"default": {"BACKEND": path, "OPTIONS": options}}
+        return
+    settings.EMAIL_BACKEND = path
+    for name, value in options.items():
+        setattr(settings, f"EMAIL_{name.upper()}", value)
 
 
 def failing(subscription, *, since, state="unhealthy", position=0):
@@ -171,11 +182,10 @@ class TestMails:
 
     def test_a_mail_server_that_fails_is_asked_again(self, clock, settings):
         failing(factories.subscription(), since=clock())
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
+        mail_by(settings, "smtp", host="127.0.0.1", port=9)
         with pytest.raises(OSError, match="refused"):
             notices.tell(now=clock())
-        settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+        mail_by(settings, "locmem")
 
         assert notices.tell(now=clock()) == 1
 
