@@ -83,7 +83,7 @@ TEMPLATES = [
 ]
 STATIC_URL = "static/"
 # Django 6.1 and newer ask for it; the test runner puts a mailbox in its place.
-MAILERS = {"default": {}}
+MAILERS: dict[str, dict[str, str]] = {"default": {}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SILENCED_SYSTEM_CHECKS = ["models.W037"]
