@@ -68,7 +68,7 @@ def drain(deliveries: int, url: str, *, concurrency: int) -> dict[str, float]:
         cursor.execute(
             "TRUNCATE django_webhooks_attempt, django_webhooks_delivery, django_webhooks_event, "
             "django_webhooks_endpoint, django_webhooks_eventtypepattern, "
-            "django_webhooks_subscription"
+            "django_webhooks_subscription CASCADE"
         )
     tasks.deliver.app.control.purge()
     subscription = Subscription.objects.create(name="benchmark", event_types=["*"])
