@@ -25,8 +25,17 @@ class Settings:
     #: Largest body of an event, in bytes, envelope included.
     WEBHOOKS_MAX_PAYLOAD_BYTES: int = 262_144
 
+    #: Webhooks, each causing the next, after which an event is recorded but not sent.
+    WEBHOOKS_MAX_HOPS: int = 8
+
     #: Seconds for which a process may remember that nobody listens to an event type.
     WEBHOOKS_LISTENER_CACHE_SECONDS: float = 5.0
+
+    #: Keys that encrypt URLs, credentials and signing keys: the first encrypts, all decrypt.
+    WEBHOOKS_ENCRYPTION_KEYS: Sequence[str] = ()
+
+    #: Seconds for which a signing key goes on signing beside the one that follows it.
+    WEBHOOKS_KEY_OVERLAP: float = float(DAY)
 
     #: Refuse endpoint URLs that are not https.
     WEBHOOKS_REQUIRE_HTTPS: bool = True
@@ -39,6 +48,12 @@ class Settings:
 
     #: Ports that may be called; None allows all.
     WEBHOOKS_ALLOWED_PORTS: Sequence[int] | None = None
+
+    #: Proxy through which all requests leave, such as "http://proxy.internal:4750".
+    WEBHOOKS_PROXY: str = ""
+
+    #: File of certificate authorities that receivers are trusted by, instead of certifi's.
+    WEBHOOKS_CA_BUNDLE: str = ""
 
     #: Total deadline of one attempt in seconds: name look-up, connect, TLS, send and receive.
     WEBHOOKS_TIMEOUT: float = 15.0

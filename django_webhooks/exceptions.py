@@ -5,6 +5,8 @@ WebhooksError
 │   └── PayloadTooLarge
 ├── UnknownEventType (LookupError)    nobody declared this event type
 ├── InvalidSecret (ValueError)        a signing secret is malformed
+├── InvalidKey (ImproperlyConfigured) a key of WEBHOOKS_ENCRYPTION_KEYS is malformed
+├── NotDecrypted (ValueError)         what is stored does not open with the keys there are
 ├── VerificationFailed (SuspiciousOperation)   a request's signature does not hold
 └── RetryLater                        a delivery is to be attempted again at a moment
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,6 +39,18 @@ class UnknownEventType(WebhooksError, LookupError):
 
 class InvalidSecret(WebhooksError, ValueError):
     """The signing secret is malformed."""
+
+
+class InvalidKey(WebhooksError, ImproperlyConfigured):
+    """A key of WEBHOOKS_ENCRYPTION_KEYS is malformed."""
+
+
+class NotDecrypted(WebhooksError, ValueError):
+    """What is stored does not open: its key is missing, or it was changed."""
+
+    def __init__(self, message: str, *, is_key_missing: bool) -> None:
+        super().__init__(message)
+        self.is_key_missing = is_key_missing
 
 
 class VerificationFailed(WebhooksError, SuspiciousOperation):

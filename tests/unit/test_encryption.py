@@ -1,0 +1,136 @@
+"""Encryption at rest: the key ring, what opens where, and what does not."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_webhooks import encryption
+from django_webhooks.exceptions import InvalidKey, NotDecrypted
+
+OLD, NEW = encryption.generate_key(), encryption.generate_key()
+PLACE = "django_webhooks.endpoint.url"
+
+
+def ring(*keys):
+    return override_settings(WEBHOOKS_ENCRYPTION_KEYS=list(keys))
+
+
+@given(st.text())
+def test_what_is_encrypted_opens_before_and_after_a_rotation(text):
+    with ring(OLD):
+        before = encryption.encrypt(text, place=PLACE)
+    with ring(NEW, OLD):
+        assert encryption.decrypt(before, place=PLACE) == text
+        assert not encryption.is_current(before)
+        after = encryption.encrypt(text, place=PLACE)
+    with ring(NEW):
+        assert encryption.decrypt(after, place=PLACE) == text
+        assert encryption.is_current(after)
+
+
+def test_equal_texts_have_different_ciphertexts_that_say_nothing():
+    with ring(NEW):
+        made = {encryption.encrypt("https://example.com/secret", place=PLACE) for _ in range(100)}
+
+    assert len(made) == 100
+    assert not any("secret" in one or "example" in one for one in made)
+    assert all(encryption.is_ciphertext(one) for one in made)
+
+
+@given(st.floats(0, 1), st.sampled_from(["A", "z", "0", "-"]))
+def test_any_changed_character_is_detected(where, other):
+    with ring(NEW):
+        made = encryption.encrypt("https://example.com/secret", place=PLACE)
+        head = len(encryption.PREFIX) + 9
+        # The last characters hold bits that are padding.
+        at = head + int(where * (len(made) - 4 - head))
+        other = "B" if made[at] == other else other
+
+        with pytest.raises(NotDecrypted, match="was changed") as caught:
+            encryption.decrypt(made[:at] + other + made[at + 1 :], place=PLACE)
+
+    assert not caught.value.is_key_missing
+
+
+@pytest.mark.parametrize("broken", ["", "AA", "!", "é"])
+def test_what_is_cut_is_detected(broken):
+    with ring(NEW):
+        made = encryption.encrypt("x", place=PLACE)
+        with pytest.raises(NotDecrypted):
+            encryption.decrypt(made.rpartition(":")[0] + ":" + broken, place=PLACE)
+
+
+def test_a_ciphertext_does_not_open_in_another_place():
+    with ring(NEW):
+        made = encryption.encrypt("Bearer x", place="django_webhooks.endpoint.authorization")
+        with pytest.raises(NotDecrypted, match="another place"):
+            encryption.decrypt(made, place=PLACE)
+
+
+def test_what_is_no_ciphertext_is_not_quoted():
+    with ring(NEW), pytest.raises(NotDecrypted, match="no ciphertext") as caught:
+        encryption.decrypt("Bearer planted", place=PLACE)
+
+    assert "planted" not in str(caught.value)
+
+
+def test_a_missing_key_is_named():
+    with ring(OLD):
+        made = encryption.encrypt("x", place=PLACE)
+        name = encryption.keys()[0].id
+    with ring(NEW), pytest.raises(NotDecrypted, match=name) as caught:
+        encryption.decrypt(made, place=PLACE)
+
+    assert caught.value.is_key_missing
+
+
+def test_without_keys_they_are_derived_from_the_secret_key_and_its_fallbacks():
+    with override_settings(WEBHOOKS_ENCRYPTION_KEYS=[], SECRET_KEY="one"):
+        made = encryption.encrypt("x", place=PLACE)
+        derived = encryption.derived_key()
+    with override_settings(
+        WEBHOOKS_ENCRYPTION_KEYS=[], SECRET_KEY="two", SECRET_KEY_FALLBACKS=["one"]
+    ):
+        assert encryption.decrypt(made, place=PLACE) == "x"
+    with override_settings(WEBHOOKS_ENCRYPTION_KEYS=[], SECRET_KEY=b"two"):
+        assert encryption.keys()[0].id != encryption.key_id(made)
+    with ring(NEW, derived):
+        assert encryption.decrypt(made, place=PLACE) == "x"
+
+
+def test_a_blind_index_is_found_under_every_key_and_differs_by_place():
+    with ring(OLD):
+        before = encryption.blind_index("https://a.example/", place=PLACE)
+    with ring(NEW, OLD):
+        assert before in encryption.blind_indexes("https://a.example/", place=PLACE)
+        assert before != encryption.blind_index("https://a.example/", place=PLACE)
+        assert before not in encryption.blind_indexes("https://a.example/", place="elsewhere")
+        assert before not in encryption.blind_indexes("https://a.example/x", place=PLACE)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "%" * 44, base64.b64encode(b"x" * 31).decode(), None, 7, "é" * 44]
+)
+def test_a_malformed_key_is_refused_with_what_to_do(key):
+    with pytest.raises(InvalidKey, match="webhooks_generate_key"):
+        encryption.key_bytes(key)
+
+
+def test_a_key_in_standard_base64_is_one_too():
+    raw = b"\xff" * 32
+
+    assert encryption.key_bytes(base64.b64encode(raw).decode()) == raw
+    assert encryption.key_bytes(base64.urlsafe_b64encode(raw).decode()) == raw
+
+
+def test_a_key_does_not_show_what_it_is():
+    with ring(NEW):
+        shown = repr(encryption.keys())
+
+    assert NEW not in shown
+    assert "index_key" not in shown
