@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import secrets as random_secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,9 @@ PREFIX = "whsec_"
 PRIVATE_PREFIX, PUBLIC_PREFIX = "whsk_", "whpk_"
 MIN_BYTES, MAX_BYTES = 24, 64
 
+#: Kinds of keys, as signatures name them.
+HMAC, ED25519 = "v1", "v1a"
+
 #: Seconds by which a request's timestamp may differ from now, either way.
 TOLERANCE = 300
 
@@ -31,6 +35,58 @@ TOLERANCE = 300
 def generate_secret() -> str:
     """Return a new signing secret: ``whsec_`` and 32 random bytes in base64."""
     return PREFIX + base64.b64encode(random_secrets.token_bytes(32)).decode("ascii")
+
+
+def generate_key_pair() -> str:
+    """Return a new Ed25519 key pair: ``whsk_`` and seed and public key in base64."""
+    key = Ed25519PrivateKey.generate()
+    pair = key.private_bytes_raw() + key.public_key().public_bytes_raw()
+    return PRIVATE_PREFIX + base64.b64encode(pair).decode("ascii")
+
+
+def generate(kind: str = HMAC) -> str:
+    """Return a new secret of a kind, ``v1`` or ``v1a``."""
+    return generate_key_pair() if kind == ED25519 else generate_secret()
+
+
+def kind_of(secret: str) -> str:
+    """Return what a secret signs: ``v1`` or ``v1a``."""
+    return ED25519 if secret.startswith(PRIVATE_PREFIX) else HMAC
+
+
+def public_key(secret: str) -> str:
+    """Return the ``whpk_…`` that verifies what a ``whsk_…`` signs."""
+    public = _private_key(secret).public_key().public_bytes_raw()
+    return PUBLIC_PREFIX + base64.b64encode(public).decode("ascii")
+
+
+def jwk(secret: str) -> dict[str, str]:
+    """Return the public key of a ``whsk_…`` as a JSON Web Key (RFC 8037 section 2).
+
+    ``kid`` is its thumbprint (RFC 7638).
+    """
+    public = _private_key(secret).public_key().public_bytes_raw()
+    found = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public)}
+    thumbprint = hashlib.sha256(json.dumps(found, separators=(",", ":")).encode()).digest()
+    return {**found, "kid": _base64url(thumbprint), "use": "sig", "alg": "EdDSA"}
+
+
+def github(*, secret: str, body: bytes) -> str:
+    """Return the value of an ``X-Hub-Signature-256`` header, keyed by the secret as a text.
+
+    Source: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+    """
+    return "sha256=" + hmac.digest(secret.encode(), body, hashlib.sha256).hex()
+
+
+def stripe(*, secrets: Iterable[str], timestamp: int, body: bytes) -> str:
+    """Return the value of a ``Stripe-Signature`` header, keyed by each secret as a text.
+
+    Source: https://docs.stripe.com/webhooks#verify-manually
+    """
+    signed = f"{timestamp}.".encode() + body
+    made = [hmac.digest(one.encode(), signed, hashlib.sha256).hex() for one in secrets]
+    return ",".join([f"t={timestamp}", *(f"v1={one}" for one in made)])
 
 
 def key_bytes(secret: str) -> bytes:
@@ -149,6 +205,10 @@ def _decoded(secret: str, prefix: str, *, length: int) -> bytes:
     if len(key) != length:
         raise InvalidSecret(f"A {prefix} key is base64 of {length} bytes; copy it again in full.")
     return key
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:

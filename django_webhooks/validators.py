@@ -1,4 +1,4 @@
-"""What people may enter: endpoint URLs, extra headers, patterns of event types, secrets."""
+"""What people may enter: URLs, headers, certificates, patterns of event types, secrets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
@@ -96,3 +98,28 @@ def validate_secret(secret: str) -> None:
         signing.check_secret(secret)
     except InvalidSecret as error:
         raise ValidationError(str(error), code="secret") from error
+
+
+def validate_client_certificate(pem: str) -> None:
+    """Raise ValidationError unless the PEM holds certificates and the private key of the first."""
+    try:
+        certificates = x509.load_pem_x509_certificates(pem.encode())
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError):
+        # What went wrong might quote the key.
+        raise ValidationError(
+            _("Enter a certificate and its private key without a password, both as PEM."),
+            code="certificate",
+        ) from None
+    if certificates[0].public_key() != key.public_key():
+        raise ValidationError(
+            _("The private key is not that of the first certificate."), code="certificate"
+        )
+
+
+def validate_ca_bundle(pem: str) -> None:
+    """Raise ValidationError unless the PEM holds certificates."""
+    try:
+        x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        raise ValidationError(_("Enter certificates as PEM."), code="certificate") from None

@@ -8,6 +8,7 @@ from .endpoint import Endpoint
 from .event import Event
 from .health import Health
 from .probe import Probe
+from .signing_key import SigningKey
 from .subscription import EventTypePattern, Subscription
 from .switch import Switch
 
@@ -19,6 +20,7 @@ __all__ = [
     "EventTypePattern",
     "Health",
     "Probe",
+    "SigningKey",
     "Subscription",
     "Switch",
 ]

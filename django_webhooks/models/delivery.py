@@ -201,6 +201,11 @@ class Delivery(models.Model):
                     "time": _moment(self.finished_at),
                     "number": self.attempts_made,
                 }
+            case self.Status.GIVEN_UP if self.reason == "loop":
+                return text(
+                    "Not sent, because %(number)d webhooks led to it, each causing the next; it "
+                    "can be replayed."
+                ) % {"number": self.event.hops}
             case self.Status.GIVEN_UP:
                 return text(
                     "Given up at %(time)s on attempt %(number)d (%(reason)s); it can be replayed."
@@ -239,6 +244,11 @@ class Delivery(models.Model):
     def _explain_held(self) -> str:
         if self.subscription is None:
             return text("Waits without a subscription; cancel it.")
+        if self.subscription.unreadable_since is not None:
+            return text(
+                "Waits since %(since)s because the URL or a key of its subscription cannot be "
+                "decrypted; add the missing key to WEBHOOKS_ENCRYPTION_KEYS again."
+            ) % {"since": _moment(self.subscription.unreadable_since)}
         doors = self.subscription.doors.select_related("endpoint")
         usable = [door for door in doors if door.endpoint.is_usable]
         if not usable:

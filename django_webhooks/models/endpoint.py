@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -13,9 +13,18 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from ..fields import uuid7
+from ..fields import (
+    BlindIndexField,
+    EncryptedJSONField,
+    EncryptedTextField,
+    Sealed,
+    sealed_fields,
+    uuid7,
+)
 from ..validators import (
     normalise_url,
+    validate_ca_bundle,
+    validate_client_certificate,
     validate_endpoint_url,
     validate_header_value,
     validate_headers,
@@ -32,6 +41,19 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
     def usable(self) -> EndpointQuerySet:
         """Those that may be sent to."""
         return self.filter(disabled_at__isnull=True)
+
+    def with_url(self, *urls: str) -> EndpointQuerySet:
+        """Those that have exactly one of these URLs, which are compared by their blind index."""
+        field = Endpoint._meta.get_field("url_index")
+        wanted = [index for url in urls for index in field.values_of(normalise_url(url))]
+        return self.filter(url_index__in=wanted)
+
+    def update(self, **kwargs: Any) -> int:
+        """Change columns, and the index of a URL with it."""
+        if "url" in kwargs:
+            field = Endpoint._meta.get_field("url_index")
+            kwargs["url_index"] = field.value_of(kwargs["url"])
+        return super().update(**kwargs)
 
 
 class Endpoint(models.Model):
@@ -56,16 +78,31 @@ class Endpoint(models.Model):
     position = models.PositiveSmallIntegerField(
         _("position"), default=0, help_text=_("0 is the primary, higher numbers are backups.")
     )
-    url = models.CharField(_("URL"), max_length=2048, validators=[validate_endpoint_url])
-    authorization = models.CharField(
+    url = EncryptedTextField(_("URL"), max_length=2048, validators=[validate_endpoint_url])
+    url_index = BlindIndexField(of="url")
+    authorization = EncryptedTextField(
         _("authorization"),
         max_length=2048,
         blank=True,
         validators=[validate_header_value],
         help_text=_("Value of the Authorization header, such as 'Bearer …'."),
     )
-    headers = models.JSONField(
+    headers = EncryptedJSONField(
         _("headers"), default=dict, blank=True, validators=[validate_headers]
+    )
+    client_certificate = EncryptedTextField(
+        _("client certificate"),
+        max_length=65_536,
+        blank=True,
+        validators=[validate_client_certificate],
+        help_text=_("PEM of a certificate and its private key, for receivers that ask for one."),
+    )
+    ca_bundle = models.TextField(
+        _("certificate authorities"),
+        max_length=262_144,
+        blank=True,
+        validators=[validate_ca_bundle],
+        help_text=_("PEM of those that this endpoint is trusted by, instead of the public ones."),
     )
     probe = models.CharField(
         _("health check"),
@@ -74,7 +111,7 @@ class Endpoint(models.Model):
         default=ProbeKind.CONNECT,
         help_text=_("How it is found out whether the endpoint is alive while nothing is sent."),
     )
-    health_url = models.CharField(
+    health_url = EncryptedTextField(
         _("health URL"),
         max_length=2048,
         blank=True,
@@ -98,6 +135,7 @@ class Endpoint(models.Model):
         verbose_name = _("endpoint")
         verbose_name_plural = _("endpoints")
         ordering = ["subscription", "position"]
+        permissions = [("see_hosts", "Can see the hosts of endpoints")]
         constraints = [
             models.UniqueConstraint(
                 fields=["subscription", "position"], name="webhooks_endpoint_position_once"
@@ -105,15 +143,20 @@ class Endpoint(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.host} ({self.role})"
+        # Its host is for those who may see it.
+        return self.role if self.position < 2 else f"{self.role} {self.position}"
 
     def clean(self) -> None:
         """Refuse a backup that is the same door, and a health check without its URL."""
         self.url = normalise_url(self.url)
-        if self.probe == self.ProbeKind.HTTP and not self.health_url:
+        if (
+            self.probe == self.ProbeKind.HTTP
+            and not self.health_url
+            and not isinstance(self.health_url, Sealed)
+        ):
             raise ValidationError({"health_url": _("Enter the URL that the health check gets.")})
         others = Endpoint.objects.filter(subscription=self.subscription_id).exclude(pk=self.pk)
-        if any(other.url == self.url for other in others):
+        if self.url and others.with_url(self.url).exists():
             raise ValidationError(
                 {"url": _("Another endpoint of this subscription has this URL; a backup helps "
                           "only where it is another one.")}
@@ -131,13 +174,16 @@ class Endpoint(models.Model):
         with transaction.atomic(using=using):
             self.subscription.lock_doors(using=using)
             rows = Endpoint.objects.using(using).filter(pk=self.pk)
-            before = None if self._state.adding else rows.values_list("url", flat=True).first()
+            before = None if self._state.adding else rows.values_list("url_index", flat=True)[0]
+            columns = kwargs.get("update_fields")
+            if columns is not None and "url" in columns:
+                kwargs["update_fields"] = {*columns, "url_index"}
             super().save(**kwargs)
             reconsider(
                 self.subscription,
                 using=using,
                 reason="endpoints changed",
-                afresh=() if before == self.url else [self.pk],
+                afresh=() if before in self._url_indexes() else [self.pk],
             )
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
@@ -154,7 +200,19 @@ class Endpoint(models.Model):
     @property
     def host(self) -> str:
         """Host and port of the URL; the path may be a secret."""
-        return urlsplit(self.url).netloc.rpartition("@")[2]
+        if isinstance(self.url, Sealed):
+            return str(_("cannot be read"))
+        return str(urlsplit(self.url).netloc.rpartition("@")[2])
+
+    @property
+    def label(self) -> str:
+        """Host and role, for those who may know the host."""
+        return f"{self.host} ({self})"
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its URL and credentials open with the encryption keys there are."""
+        return not sealed_fields(self)
 
     @property
     def role(self) -> str:
@@ -201,6 +259,13 @@ class Endpoint(models.Model):
         """Let the health of the endpoints decide again."""
         self.pinned_at, self.pin_reason, self.pinned_by = None, "", ""
         self._change(["pinned_at", "pin_reason", "pinned_by"], reason="pin lifted", by=by)
+
+    def _url_indexes(self) -> list[str]:
+        # What does not open has not been changed.
+        if isinstance(self.url, Sealed):
+            return [self.url_index]
+        field = cast("BlindIndexField", self._meta.get_field("url_index"))
+        return field.values_of(self.url)
 
     def _change(
         self, fields: list[str], *, reason: str, by: str = "", afresh: Collection[UUID] = ()

@@ -28,6 +28,12 @@ class Event(Owned):
     idempotency_key = models.CharField(_("idempotency key"), max_length=200, blank=True)
     # Unique on every database, because NULLs do not collide: no key, no digest.
     idempotency_digest = models.CharField(max_length=64, null=True, unique=True, editable=False)
+    hops = models.PositiveSmallIntegerField(
+        _("hops"),
+        default=0,
+        editable=False,
+        help_text=_("How many webhooks, one causing the next, led to it."),
+    )
     created_at = models.DateTimeField(_("recorded"), default=timezone.now)
 
     if TYPE_CHECKING:

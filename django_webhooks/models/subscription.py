@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from django.core.validators import MinValueValidator
@@ -16,8 +17,7 @@ from ..fields import uuid7
 from ..policies.failover import Failback, Mode
 from ..policies.health import Thresholds
 from ..policies.retry import RetryPolicy
-from ..signing import generate_secret
-from ..validators import validate_pattern, validate_secret
+from ..validators import validate_pattern
 from .owner import Owned
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .delivery import Delivery, DeliveryQuerySet
     from .endpoint import Endpoint
     from .health import Health
+    from .signing_key import SigningKey, SigningKeyQuerySet
     from .switch import Switch
 
 
@@ -88,6 +89,15 @@ class Subscription(Owned):
         # The traffic stays until the endpoint that has it fails, or somebody switches back.
         STAY = Failback.STAY.value, pgettext_lazy("fail-back", "Stay")
 
+    class SignatureStyle(models.TextChoices):
+        """A signature beside that of Standard Webhooks."""
+
+        STANDARD = "standard", pgettext_lazy("signature", "None: Standard Webhooks alone")
+        # X-Hub-Signature-256: HMAC of the body, with the oldest key that signs.
+        GITHUB = "github", pgettext_lazy("signature", "GitHub's (X-Hub-Signature-256)")
+        # Stripe-Signature: HMAC of timestamp and body, with each key.
+        STRIPE = "stripe", pgettext_lazy("signature", "Stripe's (Stripe-Signature)")
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(_("name"), max_length=200)
     description = models.TextField(_("description"), blank=True)
@@ -106,12 +116,19 @@ class Subscription(Owned):
         editable=False,
         help_text=_("When the status or the endpoints last changed."),
     )
-    signing_secret = models.CharField(
-        _("signing secret"),
-        max_length=100,
-        default=generate_secret,
-        validators=[validate_secret],
-        help_text=_("whsec_ and 24 to 64 random bytes in base64."),
+    signature_style = models.CharField(
+        _("further signature"),
+        max_length=10,
+        choices=SignatureStyle.choices,
+        default=SignatureStyle.STANDARD,
+        help_text=_("For receivers that cannot verify Standard Webhooks; needs a whsec_ key."),
+    )
+    unreadable_since = models.DateTimeField(
+        _("cannot be read since"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Its URLs or keys do not open with the WEBHOOKS_ENCRYPTION_KEYS there are."),
     )
     timeout = models.FloatField(
         _("time-out"),
@@ -180,6 +197,7 @@ class Subscription(Owned):
         deliveries: RelatedManager[Delivery]
         doors: RelatedManager[Health]
         endpoints: RelatedManager[Endpoint]
+        signing_keys: RelatedManager[SigningKey]
         switches: RelatedManager[Switch]
         patterns: RelatedManager[EventTypePattern]
 
@@ -237,7 +255,10 @@ class Subscription(Owned):
         return self.name
 
     def save(self, **kwargs: Any) -> None:
-        """Save the row, and the patterns where ``event_types`` was set."""
+        """Save the row, and the patterns and the key where these were set.
+
+        A new subscription gets a signing key in any case.
+        """
         from .switch import reconsider  # it refers to subscriptions
 
         is_new = self._state.adding
@@ -250,6 +271,9 @@ class Subscription(Owned):
             patterns = self.__dict__.pop("_event_types", None)
             if patterns is not None:
                 self._store_patterns(patterns, using=using)
+            secret = self.__dict__.pop("_signing_secret", "")
+            if is_new or secret:
+                self._keys(using).rotate(self, secret=secret)
             if is_changed:
                 reconsider(self, using=using, reason="subscription changed")
 
@@ -265,6 +289,40 @@ class Subscription(Owned):
         if isinstance(patterns, str):
             raise TypeError("event_types is a list of patterns, such as ['order.*'].")
         self.__dict__["_event_types"] = _checked(patterns)
+
+    @property
+    def signing_secret(self) -> str:
+        """The secret of its newest key; set before ``save()`` to bring one of your own.
+
+        On a subscription that has a key, that is a rotation.
+        """
+        if "_signing_secret" in self.__dict__:
+            return str(self.__dict__["_signing_secret"])
+        newest = next(iter(self.keys_at(timezone.now())), None)
+        return newest.secret if newest else ""
+
+    @signing_secret.setter
+    def signing_secret(self, secret: str) -> None:
+        self.__dict__["_signing_secret"] = secret
+
+    def keys_at(self, now: datetime) -> list[SigningKey]:
+        """Return the keys that sign at a moment, the newest first."""
+        keys = [key for key in self.signing_keys.all() if key.signs_at(now)]
+        return sorted(keys, key=lambda key: key.pk, reverse=True)
+
+    def rotate_key(
+        self, *, secret: str = "", kind: str = "", overlap: float | None = None, by: str = ""
+    ) -> SigningKey:
+        """Sign with a new key, and for ``overlap`` seconds with the former ones as well.
+
+        Without a ``secret`` one is generated, of the ``kind`` (``v1``, ``v1a``) of the newest key
+        where none is named; without an ``overlap`` it is WEBHOOKS_KEY_OVERLAP. Raise ValueError
+        where too many keys sign already, and InvalidSecret.
+        """
+        using = self._state.db or router.db_for_write(type(self), instance=self)
+        made = self._keys(using).rotate(self, secret=secret, kind=kind, overlap=overlap, by=by)
+        getattr(self, "_prefetched_objects_cache", {}).pop("signing_keys", None)
+        return made
 
     @property
     def is_active(self) -> bool:
@@ -353,6 +411,11 @@ class Subscription(Owned):
         self.status, self.status_reason = status, reason[:200]
         self.flow_changed_at = timezone.now()
         self.save(update_fields=["status", "status_reason", "flow_changed_at", *fields])
+
+    def _keys(self, using: str) -> SigningKeyQuerySet:
+        from .signing_key import SigningKey  # it refers to subscriptions
+
+        return SigningKey.objects.using(using)
 
     def _store_patterns(self, patterns: Iterable[str], *, using: str) -> None:
         rows = EventTypePattern.objects.using(using)

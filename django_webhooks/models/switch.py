@@ -159,7 +159,8 @@ class Switch(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_cause_display()}: {self.from_host or '-'} → {self.to_host or '-'}"
+        # Its hosts are for those who may see them.
+        return f"{self.get_cause_display()} {self.created_at:%Y-%m-%d %H:%M:%S}"
 
 
 def reconsider(

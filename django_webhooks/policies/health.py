@@ -28,7 +28,7 @@ RELAPSE_FACTOR = 4
 
 #: Reasons of attempts that say that the endpoint did not answer as it should.
 NO_ANSWER = frozenset(
-    {"timeout", "connect_timeout", "connection", "tls", "dns", "protocol", "blocked"}
+    {"timeout", "connect_timeout", "connection", "tls", "dns", "protocol", "blocked", "proxy"}
 )
 
 

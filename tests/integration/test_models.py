@@ -173,7 +173,8 @@ class TestEndpoints:
     def test_its_text_is_host_and_role_and_no_secret(self):
         endpoint = Endpoint(url="https://user:pass@example.com:8443/secret?key=1", position=1)
 
-        assert str(endpoint) == "example.com:8443 (backup)"
+        assert str(endpoint) == "backup"
+        assert endpoint.label == "example.com:8443 (backup)"
 
 
 class TestDeliveries:

@@ -61,7 +61,7 @@ def _row(door: Health) -> tuple[str, ...]:
     marks = [*(["active"] if door.is_active else []), *(["pinned"] if endpoint.is_pinned else [])]
     return (
         door.subscription.name,
-        str(endpoint),
+        endpoint.label,
         ", ".join(marks),
         door.state if endpoint.is_usable else "disabled",
         _moment(door.failing_since or door.since),
