@@ -1,4 +1,4 @@
-"""Record that something happened: ``emit`` and ``emit_many``."""
+"""Record that something happened: ``emit``, ``emit_many``; ``handling`` a received webhook."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from django.db import models, transaction
 from . import tasks
 from .models import Event
 from .sending import outbox
+from .sending.hops import handling
 from .sending.outbox import Draft
 
-__all__ = ["Draft", "emit", "emit_many"]
+__all__ = ["Draft", "emit", "emit_many", "handling"]
 
 
 def emit(

@@ -67,6 +67,7 @@ def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
 @shared_task(name="django_webhooks.tasks.sweep", acks_late=True, ignore_result=True)
 def sweep() -> None:
     """Wake workers for what is due and was not told, or whose worker died."""
+    upkeep.release_readable()
     upkeep.release_forgotten()
     now = DatabaseClock(using=outbox.database())()
     upkeep.nudge(now=now)

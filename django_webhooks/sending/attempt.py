@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .. import __version__, signing
+from ..exceptions import InvalidSecret
 from ..fields import uuid7
 from ..models import Delivery, Endpoint, Subscription
 from ..policies import outcome as outcomes
 from ..policies.outcome import Outcome
 from ..policies.retry import RetryPolicy
-from . import payloads, transport
-from .transport import Answer, NoAnswer
+from . import hops, payloads, transport
+from .transport import Answer, NoAnswer, Trust
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ def make(job: Job, *, now: datetime) -> Result:
             headers=request_headers(job, now=now),
             body=bytes(job.delivery.event.body),
             timeout=job.subscription.attempt_timeout,
+            trust=trust(job.endpoint),
+            tenant=tenant(job.subscription),
         )
     except Exception as error:  # One bad row must not stop its neighbours.
         # Its message might quote a secret.
@@ -87,15 +91,17 @@ def request_headers(job: Job, *, now: datetime) -> dict[str, str]:
         "user-agent": USER_AGENT,
         "webhook-id": delivery.event.message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signing.sign(
-            secret=job.subscription.signing_secret,
+        **signatures(
+            job.subscription,
             message_id=delivery.event.message_id,
-            timestamp=timestamp,
+            now=now,
             body=bytes(delivery.event.body),
         ),
         "webhook-attempt": str(job.number),
         "webhook-max-attempts": str(job.policy.attempts * job.doors),
     }
+    if delivery.event.hops:
+        headers[hops.HEADER] = str(delivery.event.hops)
     if endpoint.role != "primary":
         headers["webhook-endpoint-role"] = endpoint.role
         headers["webhook-failover-reason"] = job.why
@@ -120,18 +126,52 @@ def ping(
     """Return headers and body of a signed webhook.ping, which is no event and is not recorded."""
     message_id, timestamp = f"msg_{uuid7()}", int(now.timestamp())
     body = payloads.serialise("webhook.ping", {}, recorded_at=now)
-    signature = signing.sign(
-        secret=subscription.signing_secret, message_id=message_id, timestamp=timestamp, body=body
-    )
     headers = {
         **credentials(endpoint),
         "content-type": "application/json",
         "user-agent": USER_AGENT,
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature,
+        **signatures(subscription, message_id=message_id, now=now, body=body),
     }
     return headers, body
+
+
+def signatures(
+    subscription: Subscription, *, message_id: str, now: datetime, body: bytes
+) -> dict[str, str]:
+    """Return the headers that sign a request with each key of the moment ``now``.
+
+    A receiver verifies with whichever it knows. Raise InvalidSecret where a key is malformed.
+    """
+    timestamp = int(now.timestamp())
+    secrets = [key.secret for key in subscription.keys_at(now)]
+    if not secrets:
+        raise InvalidSecret("The subscription has no signing key; rotate it.")
+    made = [
+        signing.sign(secret=one, message_id=message_id, timestamp=timestamp, body=body)
+        for one in secrets
+    ]
+    headers = {"webhook-signature": " ".join(made)}
+    shared = [one for one in secrets if signing.kind_of(one) == signing.HMAC]
+    match subscription.signature_style if shared else "":
+        case Subscription.SignatureStyle.GITHUB:
+            # There is room for one: the receiver's, until that has expired.
+            headers["x-hub-signature-256"] = signing.github(secret=shared[-1], body=body)
+        case Subscription.SignatureStyle.STRIPE:
+            value = signing.stripe(secrets=shared, timestamp=timestamp, body=body)
+            headers["stripe-signature"] = value
+    return headers
+
+
+def tenant(subscription: Subscription) -> Hashable:
+    """Return whose requests those of a subscription are: its owner's, or its own."""
+    return (subscription.owner_type, subscription.owner_id or subscription.pk)
+
+
+def trust(endpoint: Endpoint) -> Trust:
+    """Return who we say we are to an endpoint, and who we believe it is."""
+    return Trust(client_certificate=endpoint.client_certificate, ca_bundle=endpoint.ca_bundle)
 
 
 def _outcome(response: Answer | NoAnswer, job: Job, *, now: datetime) -> Outcome:

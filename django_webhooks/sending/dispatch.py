@@ -12,7 +12,7 @@ from ..conf import settings
 from ..models import Delivery, Endpoint, Subscription
 from ..policies.health import Evidence
 from ..policies.retry import RetryPolicy, TryAgain
-from . import attempt, health, leases, ledger, outbox, routes
+from . import attempt, health, leases, ledger, outbox, routes, upkeep
 from .attempt import Job, Result
 from .clock import DatabaseClock
 from .window import Window
@@ -69,6 +69,12 @@ class _Planner:
         self.clock, self.until, self.using = clock, until, using
         self._policies: dict[UUID, RetryPolicy] = {}
         self._routes: dict[UUID, routes.Route] = {}
+        self._readable: dict[UUID, bool] = {}
+
+    @property
+    def unreadable(self) -> set[UUID]:
+        """Subscriptions whose URLs or keys do not open."""
+        return {key for key, is_readable in self._readable.items() if not is_readable}
 
     def plan(self, delivery: Delivery) -> Job | None:
         """Return what to do with a delivery, or None where it is held."""
@@ -76,6 +82,8 @@ class _Planner:
         if subscription is None or not subscription.is_active:
             return None
         route = self._route(subscription, delivery)
+        if not self._is_readable(subscription, route):
+            return None
         is_trial = route.trial is not None and self._claims(subscription, route.trial)
         endpoint = route.trial if is_trial else route.endpoint
         if endpoint is None:
@@ -99,6 +107,15 @@ class _Planner:
             if route.doors == 1:
                 self._routes[subscription.pk] = route
         return route
+
+    def _is_readable(self, subscription: Subscription, route: routes.Route) -> bool:
+        if self._readable.get(subscription.pk) is not True or route.doors > 1:
+            self._readable[subscription.pk] = all(
+                routes.is_readable(subscription, endpoint, now=self.clock())
+                for endpoint in (route.endpoint, route.trial)
+                if endpoint is not None
+            )
+        return self._readable[subscription.pk]
 
     def _claims(self, subscription: Subscription, trial: Endpoint) -> bool:
         # Whether it is claimed or not, there is none for the others of this lease.
@@ -125,6 +142,7 @@ class _Run:
         self._next_at: datetime | None = None
         #: Subscriptions with their endpoints as they were last read.
         self._subscriptions: dict[UUID, Subscription] = {}
+        self._routes: dict[UUID, tuple[Subscription, routes.Route]] = {}
         self._refreshed_at = time.monotonic()
 
     def work(self) -> None:
@@ -195,6 +213,8 @@ class _Run:
                 self.window.submit((job, lease.until), key=job.subscription.pk)
         if held:
             leases.hold(held, using=self.using)
+        if planner.unreadable:
+            upkeep.note_unreadable(planner.unreadable, using=self.using)
 
     def _attempt(self, leased: tuple[Job, datetime]) -> Result | _Unbegun:
         job, until = leased
@@ -204,11 +224,24 @@ class _Run:
         latest = self._subscriptions[job.subscription.pk]
         if latest is not job.subscription and not job.is_trial:
             # The active endpoint may be another one by now.
-            route = routes.of(latest, job.delivery)
-            if route.endpoint is None or not latest.is_active:
+            route = self._route(latest, job.delivery)
+            if (
+                route.endpoint is None
+                or not latest.is_active
+                or not routes.is_readable(latest, route.endpoint, now=now)
+            ):
                 return _Unbegun(job, is_held=True)
             job = replace(job, endpoint=route.endpoint, why=route.why)
         return attempt.make(job, now=now)
+
+    def _route(self, subscription: Subscription, delivery: Delivery) -> routes.Route:
+        # What was read at one moment has one route, but where each delivery has its own.
+        known, route = self._routes.get(subscription.pk, (None, None))
+        if known is not subscription or route is None:
+            route = routes.of(subscription, delivery)
+            if route.doors == 1:
+                self._routes[subscription.pk] = (subscription, route)
+        return route
 
     def _record(self, results: Sequence[Result | _Unbegun]) -> None:
         unbegun = [one for one in results if isinstance(one, _Unbegun)]

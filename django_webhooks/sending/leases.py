@@ -93,4 +93,4 @@ def _load(rows: DeliveryQuerySet, keys: list[UUID], *, token: UUID) -> list[Deli
         return []
     held = rows.filter(pk__in=keys, lease_token=token).select_related("event")
     endpoints = Prefetch(f"subscription__{ENDPOINTS.prefetch_to}", queryset=ENDPOINTS.queryset)
-    return list(held.prefetch_related(endpoints).order_by("pk"))
+    return list(held.prefetch_related(endpoints, "subscription__signing_keys").order_by("pk"))

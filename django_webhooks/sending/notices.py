@@ -234,7 +234,7 @@ def _emit(
 
 def _behind(urls: Sequence[str], *, using: str) -> list[UUID]:
     """Return the subscriptions that one of these URLs belongs to: who fails is not told of it."""
-    rows = Endpoint.objects.using(using).filter(url__in=urls) if urls else Endpoint.objects.none()
+    rows = Endpoint.objects.using(using).with_url(*(url for url in urls if url))
     return list(rows.values_list("subscription_id", flat=True))
 
 
@@ -244,7 +244,8 @@ def _mail_trouble(subscription: Subscription, *, now: datetime, using: str) -> i
         return 0
     doors = list(subscription.doors.select_related("endpoint").order_by("endpoint__position"))
     lines = "\n".join(
-        f"- {door.endpoint}: {door.get_state_display()} {door.reason}".rstrip() for door in doors
+        f"- {door.endpoint.label}: {door.get_state_display()} {door.reason}".rstrip()
+        for door in doors
     )
     active = next((door.endpoint for door in doors if door.is_active), None)
     body = text(
@@ -253,7 +254,7 @@ def _mail_trouble(subscription: Subscription, *, now: datetime, using: str) -> i
         "have recovered."
     )
     state = (
-        text("Deliveries go to %(endpoint)s.") % {"endpoint": active}
+        text("Deliveries go to %(endpoint)s.") % {"endpoint": active.label}
         if active
         else text("Deliveries wait until one of them answers.")
     )

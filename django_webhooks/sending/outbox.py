@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,14 @@ from django.db import models, router, transaction
 from django.utils import timezone
 
 from .. import catalog, signals
+from ..conf import settings
 from ..fields import DatabaseNow
 from ..models import Delivery, Event
 from ..models.event import digest
 from ..models.owner import OwnerKey
-from . import listeners, payloads
+from . import hops, listeners, payloads
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +158,7 @@ def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
         body=payloads.serialise(draft.event_type, draft.data, recorded_at=now),
         idempotency_key=key,
         idempotency_digest=digest(owner, draft.event_type, key) if key else None,
+        hops=hops.current(),
         created_at=now,
     )
 
@@ -190,6 +195,8 @@ def _recorded(
         return Recorded(event=first)
     # A subscription whose patterns match twice gets the event once.
     hearing: dict[UUID, bool] = {one.subscription_id: one.is_flowing for one in audience}
+    if event.hops > settings.WEBHOOKS_MAX_HOPS:
+        return Recorded(event=event, deliveries=_gone_round(event, hearing, now=now))
     deliveries = [
         Delivery(
             event=event,
@@ -200,6 +207,27 @@ def _recorded(
         for subscription_id, is_flowing in hearing.items()
     ]
     return Recorded(event=event, deliveries=deliveries)
+
+
+def _gone_round(event: Event, hearing: Iterable[UUID], *, now: datetime) -> list[Delivery]:
+    """Return deliveries that are not sent: they stay, say so, and can be replayed."""
+    logger.error(
+        "Event %s is not sent: %d webhooks led to it, each causing the next.",
+        event.message_id,
+        event.hops,
+        extra={"webhooks_event": str(event.pk)},
+    )
+    return [
+        Delivery(
+            event=event,
+            subscription_id=subscription_id,
+            status=Delivery.Status.GIVEN_UP,
+            reason="loop",
+            created_at=now,
+            finished_at=now,
+        )
+        for subscription_id in hearing
+    ]
 
 
 def _announce(recorded: Sequence[Recorded]) -> None:

@@ -13,12 +13,14 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from ..conf import settings
+from ..fields import sealed_fields
 from ..models import Delivery, Endpoint, Health, Probe, Subscription, Switch
 from ..models.switch import reconsider
 from ..policies import health as policy
@@ -170,7 +172,8 @@ def _take(
             keys = list(found.order_by("probe_due_at").values_list("pk", flat=True)[:limit])
             rows.filter(due, pk__in=keys).update(**mark)
     taken = rows.filter(pk__in=keys, probe_token=token)
-    return list(taken.select_related("endpoint", "subscription"))
+    taken = taken.select_related("endpoint", "subscription")
+    return list(taken.prefetch_related("subscription__signing_keys"))
 
 
 def _sort(
@@ -225,14 +228,23 @@ def _probe(door: Health, clock: Callable[[], datetime]) -> Checked:
 
 def _ask(door: Health, *, now: datetime) -> Answer | NoAnswer | None:
     endpoint, timeout = door.endpoint, settings.WEBHOOKS_PROBE_TIMEOUT
+    if sealed := sealed_fields(endpoint):
+        # It says nothing of the receiver.
+        return NoAnswer(reason="internal", detail=next(iter(sealed.values())))
+    how: dict[str, Any] = {
+        "timeout": timeout,
+        "trust": attempt.trust(endpoint),
+        "tenant": attempt.tenant(door.subscription),
+    }
     match endpoint.probe:
         case Endpoint.ProbeKind.HTTP:
             headers = {"user-agent": attempt.USER_AGENT, **attempt.credentials(endpoint)}
-            return transport.get(endpoint.health_url, headers=headers, timeout=timeout)
+            url = endpoint.health_url
+            return transport.get(url, headers=headers, **how)
         case Endpoint.ProbeKind.PING:
             headers, body = attempt.ping(door.subscription, endpoint, now=now)
-            return transport.post(endpoint.url, headers=headers, body=body, timeout=timeout)
-    return transport.connect(endpoint.url, timeout=timeout)
+            return transport.post(endpoint.url, headers=headers, body=body, **how)
+    return transport.connect(endpoint.url, **how)
 
 
 def _weigh(
@@ -285,7 +297,7 @@ def _next(door: Health, *, now: datetime) -> datetime:
     else:
         interval = settings.WEBHOOKS_PROBE_INTERVAL_UNHEALTHY
     # Spread, so that endpoints that were added together are not probed together; never later.
-    return now + timedelta(seconds=interval * (1 - SPREAD * random.random()))
+    return now + timedelta(seconds=interval * (1 - SPREAD * random.random()))  # nosec B311
 
 
 def _row(checked: Checked) -> Probe:

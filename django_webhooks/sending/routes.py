@@ -56,7 +56,12 @@ def of(subscription: Subscription, delivery: Delivery) -> Route:
 def refresh(subscriptions: Collection[UUID], *, using: str) -> dict[UUID, Subscription]:
     """Return these subscriptions with their endpoints as they are now."""
     rows = Subscription.objects.using(using).filter(pk__in=list(subscriptions))
-    return {one.pk: one for one in rows.prefetch_related(ENDPOINTS)}
+    return {one.pk: one for one in rows.prefetch_related(ENDPOINTS, "signing_keys")}
+
+
+def is_readable(subscription: Subscription, endpoint: Endpoint, *, now: datetime) -> bool:
+    """Say whether all that a request needs opens with the encryption keys there are."""
+    return endpoint.is_readable and all(key.is_readable for key in subscription.keys_at(now))
 
 
 def claim_trial(endpoint: Endpoint, *, now: datetime, until: datetime, using: str) -> bool:

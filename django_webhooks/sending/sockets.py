@@ -6,12 +6,14 @@ a look-up knows no time-out of its own.
 
 from __future__ import annotations
 
+import collections
 import errno
 import queue
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from ..validators import url_rules
 #: Addresses of one name that are tried at the most.
 MAX_ADDRESSES = 4
 RESOLVERS = 8
+RESOLVERS_PER_TENANT = 4
 #: What says nothing of the receiver: this process or machine has no more to give.
 _OUR_FAULTS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
@@ -49,6 +52,8 @@ class _Current(threading.local):
     deadline: float = 0.0
     is_reused: bool = False
     received: int = 0
+    #: Whose attempt it is; shared resources are divided among tenants.
+    tenant: Hashable = None
 
     def time_left(self) -> float:
         left = self.deadline - time.monotonic()
@@ -90,15 +95,30 @@ class TLSSocket(_Timed, ssl.SSLSocket):
         super().do_handshake(block)
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A look-up for a tenant, who asked until a moment."""
+
+    host: str
+    port: int
+    tenant: Hashable
+    until: float
+    replies: queue.SimpleQueue[Any]
+
+
 class _Resolver:
-    """Bound name look-ups, which know no time-out of their own, by a few daemon threads."""
+    """Bound name look-ups, which know no time-out of their own, by a few daemon threads.
+
+    One tenant has half of them at the most, so that slow name servers of one cost others nothing.
+    """
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[tuple[str, int, queue.SimpleQueue[Any]]] = (
-            queue.SimpleQueue()
-        )
+        self._asked: queue.SimpleQueue[_Question] = queue.SimpleQueue()
         self._threads = 0
         self._lock = threading.Lock()
+        #: What is under way, and what has to wait for it, by tenant.
+        self._busy: collections.Counter[Hashable] = collections.Counter()
+        self._waiting: dict[Hashable, collections.deque[_Question]] = {}
 
     def addresses(self, host: str, port: int) -> list[Any]:
         try:
@@ -107,12 +127,17 @@ class _Resolver:
             )
         except (socket.gaierror, UnicodeError):
             pass
+        replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        question = _Question(host, port, current.tenant, current.deadline, replies)
         with self._lock:
             if self._threads < RESOLVERS:
                 self._threads += 1
                 threading.Thread(target=self._run, name="webhooks-resolver", daemon=True).start()
-        replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._asked.put((host, port, replies))
+            if self._busy[question.tenant] < RESOLVERS_PER_TENANT:
+                self._busy[question.tenant] += 1
+                self._asked.put(question)
+            else:
+                self._waiting.setdefault(question.tenant, collections.deque()).append(question)
         try:
             found = replies.get(timeout=current.time_left())
         except queue.Empty:
@@ -126,21 +151,51 @@ class _Resolver:
 
     def _run(self) -> None:
         while True:
-            host, port, replies = self._asked.get()
+            one = self._asked.get()
             try:
-                replies.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+                one.replies.put(socket.getaddrinfo(one.host, one.port, type=socket.SOCK_STREAM))
             except (OSError, UnicodeError) as error:
-                replies.put(error)
+                one.replies.put(error)
+            finally:
+                self._next(one.tenant)
+
+    def _next(self, tenant: Hashable) -> None:
+        """Take the tenant's next question for which somebody still waits."""
+        with self._lock:
+            waiting = self._waiting.get(tenant)
+            while waiting:
+                one = waiting.popleft()
+                if one.until > time.monotonic():
+                    self._asked.put(one)
+                    return
+            self._waiting.pop(tenant, None)
+            self._busy[tenant] -= 1
+            if not self._busy[tenant]:
+                del self._busy[tenant]
 
 
 def connect_to(host: str, port: int) -> socket.socket:
-    failure: OSError | None = None
+    """Connect to an address of the host that may be called."""
     found = _resolver.addresses(host, port)
     opened = url_rules().opened
     for *_, address in found:
         # One forbidden answer refuses the name: it belongs to somebody who tries.
         if refusal := judge(str(address[0]), opened):
             raise Failed("blocked", refusal.message)
+    return _connect(found)
+
+
+def connect_to_proxy(host: str, port: int) -> socket.socket:
+    """Connect to the proxy, which the deployer chose, so that its address is not judged."""
+    try:
+        return _connect(_resolver.addresses(host, port))
+    except Failed as failed:
+        # It says nothing of the receiver.
+        raise Failed("internal", f"The proxy cannot be reached. {failed.answer.detail}") from failed
+
+
+def _connect(found: list[Any]) -> socket.socket:
+    failure: OSError | None = None
     for family, kind, protocol, _, address in found[:MAX_ADDRESSES]:
         sock = _open(family, kind, protocol)
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,12 +13,16 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
 from ..conf import settings
-from ..models import Attempt, Delivery, Event, Health, Probe, Subscription
-from . import health, outbox
+from ..models import Attempt, Delivery, Event, Health, Probe, SigningKey, Subscription
+from . import health, outbox, routes
 from .clock import DatabaseClock
+
+logger = logging.getLogger(__name__)
 
 #: Time for which what is held is looked at again after its subscription changed.
 RECENT = timedelta(days=1)
+#: Time for which an expired signing key is still to be seen.
+KEPT_KEYS = timedelta(days=30)
 #: Deliveries removed by one transaction.
 PRUNE_BATCH = 500
 
@@ -40,12 +46,53 @@ def release_forgotten(*, using: str | None = None, now: datetime | None = None) 
         ramp__isnull=True,
         endpoint__disabled_at__isnull=True,
         subscription__status=Subscription.Status.ACTIVE,
+        subscription__unreadable_since__isnull=True,
     )
     changed = Q(subscription__flow_changed_at__gte=now - RECENT) | Q(flowed_at__gte=now - RECENT)
     keys = list(flowing.filter(changed).order_by().values_list("subscription_id", flat=True))
     if not keys:
         return 0
     return Delivery.objects.using(using).filter(subscription_id__in=keys).release()
+
+
+def note_unreadable(
+    subscriptions: Collection[UUID], *, using: str, now: datetime | None = None
+) -> None:
+    """Remember that deliveries wait because URLs or keys do not open, and log it once."""
+    rows = Subscription.objects.using(using).filter(
+        pk__in=list(subscriptions), unreadable_since__isnull=True
+    )
+    for key in list(rows.values_list("pk", flat=True)):
+        if rows.filter(pk=key).update(unreadable_since=now or timezone.now()):
+            logger.error(
+                "What subscription %s needs cannot be decrypted; its deliveries wait. "
+                "See 'manage.py webhooks_rotate_keys --dry-run'.",
+                key,
+                extra={"webhooks_subscription": str(key)},
+            )
+
+
+def release_readable(*, using: str | None = None, now: datetime | None = None) -> int:
+    """Release what waited because it could not be decrypted, and now can; return how many."""
+    using = using or outbox.database()
+    now = now or timezone.now()
+    rows = Subscription.objects.using(using).filter(unreadable_since__isnull=False)
+    released = 0
+    for subscription in rows.prefetch_related("endpoints", "signing_keys"):
+        endpoints = [one for one in subscription.endpoints.all() if one.is_usable]
+        if not all(routes.is_readable(subscription, one, now=now) for one in endpoints):
+            continue
+        with transaction.atomic(using=using):
+            subscription.lock_doors(using=using)
+            rows.filter(pk=subscription.pk).update(unreadable_since=None, flow_changed_at=now)
+            flowing = Health.objects.using(using).filter(
+                subscription=subscription, is_active=True, ramp__isnull=True
+            )
+            if subscription.is_active and flowing.exists():
+                deliveries = Delivery.objects.using(using).filter(subscription=subscription)
+                released += deliveries.release()
+        logger.info("What subscription %s needs can be decrypted again.", subscription.pk)
+    return released
 
 
 def nudge(*, using: str | None = None, now: datetime | None = None) -> int:
@@ -60,6 +107,7 @@ def nudge(*, using: str | None = None, now: datetime | None = None) -> int:
         Q(state=Health.State.TRIAL) | Q(is_active=True, ramp__isnull=False),
         endpoint__disabled_at__isnull=True,
         subscription__status=Subscription.Status.ACTIVE,
+        subscription__unreadable_since__isnull=True,
     )
     waiting = Delivery.objects.using(using).waiting().filter(subscription_id=OuterRef("pk"))
     moving = waiting.filter(Q(lease_token__isnull=False) | Q(due_at__lte=now))
@@ -115,6 +163,7 @@ def prune(
             removed += len(batch)
     if not dry_run:
         _trim_probes(using=using)
+        SigningKey.objects.using(using).filter(expires_at__lt=now - KEPT_KEYS).delete()
     return removed
 
 

@@ -43,7 +43,7 @@ def test_one_delivery(monkeypatch):
 
         verbs = drained(Clock(), [delivery.pk], monkeypatch)
 
-    lease, load, look = ["SELECT", "UPDATE"], ["SELECT"] * 3, ["SELECT"]
+    lease, load, look = ["SELECT", "UPDATE"], ["SELECT"] * 4, ["SELECT"]
     record = ["SELECT", "UPDATE", "SELECT", "INSERT", "UPDATE"]  # the first: health, last success
     assert verbs == [*lease, *load, *look, *record]
 
@@ -57,7 +57,7 @@ def test_thirty_deliveries_cost_as_much_as_one(monkeypatch):
         verbs = drained(Clock(), [], monkeypatch)
 
     assert len(receiver.requests) == 30
-    assert len(verbs) == 11
+    assert len(verbs) == 12
 
 
 def test_nothing_to_do(monkeypatch):
@@ -79,8 +79,9 @@ def test_a_sweep_of_much_costs_as_much_as_a_sweep_of_nothing():
     with Statements() as busy:
         tasks.sweep()
 
-    # Subscriptions that changed, what they held, the clock, what stalled, the count.
-    assert idle.verbs() == ["SELECT", "UPDATE", *["SELECT"] * CLOCK, "SELECT", "SELECT"]
+    # What cannot be read, subscriptions that changed, what they held, the clock, what stalled,
+    # the count.
+    assert idle.verbs() == ["SELECT", "SELECT", "UPDATE", *["SELECT"] * CLOCK, "SELECT", "SELECT"]
     assert busy.verbs() == idle.verbs()
 
 
@@ -89,7 +90,7 @@ def test_a_sweep_where_nobody_ever_listened():
     with Statements() as statements:
         tasks.sweep()
 
-    assert statements.verbs() == ["SELECT"] * (3 + CLOCK)
+    assert statements.verbs() == ["SELECT"] * (4 + CLOCK)
 
 
 def test_what_is_due_is_counted_no_further_than_asked():

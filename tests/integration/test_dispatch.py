@@ -216,7 +216,8 @@ def test_a_paused_subscription_is_not_sent_to(clock):
 def test_a_poison_row_does_not_harm_its_neighbours(clock):
     with receiving(204) as receiver:
         good = factories.delivery(receiver.url, event_types=["order.paid"])
-        bad = factories.subscription(url=receiver.url, event_types=["user.*"], signing_secret="x")
+        bad = factories.subscription(url=receiver.url, event_types=["user.*"])
+        bad.signing_keys.update(secret="x")
         [poison] = factories.record("user.joined")
         worse = factories.subscription(url=receiver.url, event_types=["order.item.*"])
         Endpoint.objects.filter(subscription=worse).update(headers={"X": "a\nb"})

@@ -210,13 +210,13 @@ def test_a_thousand_requests_leak_neither_connections_nor_threads():
 
 def test_threads_that_begin_at_once_share_their_connections(monkeypatch):
     class Slow(transport._Adapter):
-        def __init__(self, **options):
+        def __init__(self, tls, **options):
             time.sleep(0.2)
-            super().__init__(**options)
+            super().__init__(tls, **options)
 
     def run():
         ready.wait(5)
-        found.append(transport._adapter())
+        found.append(transport._adapter(transport.PUBLIC))
 
     monkeypatch.setattr(transport, "_Adapter", Slow)
     transport._start_afresh()

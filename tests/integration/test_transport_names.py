@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import pytest
 
@@ -80,3 +81,42 @@ def test_a_bounded_number_of_threads_resolves(resolves):
     new = set(threading.enumerate()) - before
     resolvers = [one for one in new if one.name == "webhooks-resolver"]
     assert len(resolvers) == sockets.RESOLVERS
+
+
+def test_slow_name_servers_of_one_tenant_do_not_hold_up_another(monkeypatch):
+    free = threading.Event()
+
+    def getaddrinfo(host, port, *args, **kwargs):
+        if kwargs.get("flags"):
+            raise socket.gaierror("no literal")
+        if host.startswith("slow"):
+            free.wait(10)
+        raise socket.gaierror("unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    sockets.start_afresh()
+
+    def ask(name, tenant, timeout):
+        began = time.monotonic()
+        answer = transport.post(
+            f"http://{name}.example.com/", headers={}, body=b"", timeout=timeout, tenant=tenant
+        )
+        return answer.reason, time.monotonic() - began
+
+    slow = [
+        threading.Thread(target=ask, args=(f"slow{number}", "one", 2.0)) for number in range(20)
+    ]
+    for thread in slow:
+        thread.start()
+    time.sleep(0.2)
+    reason, took = ask("quick", "two", 2.0)
+    own_reason, own_took = ask("quick", "one", 0.3)
+    free.set()
+    for thread in slow:
+        thread.join(5)
+    again, again_took = ask("quick", "one", 2.0)
+    sockets.start_afresh()
+
+    assert (reason, own_reason, again) == ("dns", "dns", "dns")
+    assert max(took, again_took) < 1
+    assert own_took >= 0.3  # its own slow ones hold it up

@@ -1,0 +1,256 @@
+"""Who we say we are, who we believe, and the proxy: client certificates, authorities, CONNECT."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from contextlib import contextmanager
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from django_webhooks import validators
+from django_webhooks.models import Attempt, Endpoint
+from django_webhooks.sending import dispatch, transport
+from django_webhooks.sending.transport import Trust
+from tests import certificates, factories
+from tests.receivers import Receiver, receiving, speaking
+
+LOCAL = "127.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def _no_adapter_is_kept():
+    transport._start_afresh()
+    yield
+    transport._start_afresh()
+
+
+def pem(made):
+    return made.certificate.read_text(), made.key.read_text()
+
+
+@pytest.fixture
+def server_of(tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    return certificates.make(folder, names=[LOCAL])
+
+
+@pytest.fixture
+def client_of(tmp_path):
+    folder = tmp_path / "client"
+    folder.mkdir()
+    return certificates.make(folder, common_name="sender")
+
+
+@pytest.fixture
+def receiver(server_of, client_of):
+    """A receiver that asks for the certificate of the client."""
+    context = server_of.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(client_of.certificate)
+    made = Receiver(tls=context)
+    yield made
+    made.close()
+
+
+def post(url, trust=transport.PUBLIC):
+    return transport.post(url, headers={}, body=b"{}", timeout=2, trust=trust)
+
+
+def test_a_client_certificate_is_shown(receiver, server_of, client_of):
+    trust = Trust(client_certificate="".join(pem(client_of)), ca_bundle=pem(server_of)[0])
+
+    assert post(receiver.url, trust).status == 204
+    assert transport.connect(receiver.url, timeout=2, trust=trust) is None
+    assert transport.get(receiver.url, headers={}, timeout=2, trust=trust).status == 204
+
+
+def test_without_it_the_handshake_fails(receiver, server_of):
+    assert post(receiver.url, Trust(ca_bundle=pem(server_of)[0])).reason in {"tls", "connection"}
+
+
+def test_a_private_authority_is_trusted_by_its_endpoint_alone(server_of):
+    made = Receiver(tls=server_of.server())
+    try:
+        trusted = post(made.url, Trust(ca_bundle=pem(server_of)[0]))
+        others = post(made.url)
+    finally:
+        made.close()
+
+    assert trusted.status == 204
+    assert others.reason == "tls"
+
+
+def test_the_authorities_of_the_setting_are_trusted(server_of, settings):
+    settings.WEBHOOKS_CA_BUNDLE = str(server_of.certificate)
+    made = Receiver(tls=server_of.server())
+    try:
+        assert post(made.url).status == 204
+    finally:
+        made.close()
+
+
+def test_connections_of_one_identity_are_not_used_by_another(receiver, server_of, client_of):
+    authority = pem(server_of)[0]
+    mine = Trust(client_certificate="".join(pem(client_of)), ca_bundle=authority)
+
+    assert post(receiver.url, mine).status == 204
+    assert post(receiver.url, Trust(ca_bundle=authority)).reason in {"tls", "connection"}
+
+
+def test_identities_are_bounded(server_of, monkeypatch):
+    monkeypatch.setattr(transport, "MAX_ADAPTERS", 2)
+    authority = pem(server_of)[0]
+    with receiving(204) as receiver:
+        for number in range(5):
+            assert post(receiver.url, Trust(ca_bundle=authority + "\n" * number)).status == 204
+
+    assert len(transport._adapters) == 2
+
+
+def test_what_is_secret_is_not_shown(client_of):
+    assert "PRIVATE" not in repr(Trust(client_certificate="".join(pem(client_of))))
+
+
+def test_certificates_are_validated(server_of, client_of):
+    certificate, key = pem(client_of)
+    validators.validate_client_certificate(certificate + key)
+    validators.validate_ca_bundle(certificate)
+
+    for wrong in ("x", certificate, key, pem(server_of)[0] + key):
+        with pytest.raises(ValidationError) as caught:
+            validators.validate_client_certificate(wrong)
+        assert "PRIVATE KEY" not in str(caught.value)
+    with pytest.raises(ValidationError):
+        validators.validate_ca_bundle("x")
+
+
+@pytest.mark.django_db
+def test_an_endpoint_has_them(receiver, server_of, client_of):
+    delivery = factories.delivery(receiver.url)
+    Endpoint.objects.update(client_certificate="".join(pem(client_of)), ca_bundle=pem(server_of)[0])
+
+    dispatch.drain([delivery.pk], clock=factories.Clock())
+
+    assert Attempt.objects.get().status_code == 204
+
+
+@contextmanager
+def proxying(*, answer=b"HTTP/1.1 200 Connected\r\n\r\n", target=None):
+    """A proxy that connects to ``target`` whatever it is asked for, and keeps what it was asked."""
+    asked = []
+
+    def speak(connection):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            if not (more := connection.recv(65_536)):
+                return
+            head += more
+        asked.append(head)
+        if not head.startswith(b"CONNECT"):
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            return
+        connection.sendall(answer)
+        if target is None:
+            return
+        with socket.create_connection(target) as other:
+            ends = [connection, other]
+            while True:
+                ready, _, _ = select.select(ends, [], [], 5)
+                for one in ready:
+                    data = one.recv(65_536)
+                    if not data:
+                        return
+                    ends[ends.index(one) - 1].sendall(data)
+                if not ready:
+                    return
+
+    with speaking(speak) as server:
+        yield server, asked
+
+
+class TestProxy:
+    @pytest.fixture
+    def named(self, tmp_path):
+        """A receiver whose name only the proxy knows."""
+        folder = tmp_path / "named"
+        folder.mkdir()
+        made = certificates.make(folder, names=["hooks.example.com"])
+        receiver = Receiver(tls=made.server())
+        yield receiver, Trust(ca_bundle=pem(made)[0])
+        receiver.close()
+
+    def test_requests_go_through_it_by_connect(self, named, settings):
+        receiver, trust = named
+        with proxying(target=(LOCAL, receiver.port)) as (proxy, asked):
+            settings.WEBHOOKS_PROXY = f"http://user:pass@{proxy}"
+            answers = [post("https://hooks.example.com/hook", trust) for _ in range(2)]
+            probed = transport.connect("https://hooks.example.com/hook", timeout=2, trust=trust)
+
+        assert [one.status for one in answers] == [204, 204]
+        assert probed is None
+        assert receiver.requests[0].path == "/hook"
+        assert len(asked) == 2
+        for head in asked:
+            assert head.startswith(b"CONNECT hooks.example.com:443 HTTP/1.")
+            assert b"Proxy-Authorization: Basic dXNlcjpwYXNz" in head
+        assert "proxy-authorization" not in receiver.requests[0].headers
+
+    def test_the_certificate_is_that_of_the_receiver(self, named, settings):
+        receiver, trust = named
+        with proxying(target=(LOCAL, receiver.port)) as (proxy, _):
+            settings.WEBHOOKS_PROXY = f"http://{proxy}"
+            assert post("https://other.example.com/", trust).reason == "tls"
+
+    def test_plain_http_goes_through_it_too(self, settings):
+        with proxying() as (proxy, asked):
+            settings.WEBHOOKS_PROXY = f"http://{proxy}"
+            answer = post("http://hooks.example.com/hook")
+
+        assert answer.status == 204
+        assert asked[0].startswith(b"POST http://hooks.example.com/hook HTTP/1.1\r\n")
+
+    @pytest.mark.parametrize("ask", [post, lambda url: transport.connect(url, timeout=2)])
+    def test_what_it_refuses_is_told(self, settings, ask):
+        refusal = b"HTTP/1.1 407 Denied by policy\r\nContent-Length: 0\r\n\r\n"
+        with proxying(answer=refusal) as (proxy, _):
+            settings.WEBHOOKS_PROXY = f"http://user:planted@{proxy}"
+            answer = ask("https://hooks.example.com/hook")
+
+        assert answer.reason == "proxy"
+        assert "407 Denied by policy" in answer.detail
+        assert "planted" not in answer.detail
+
+    @pytest.mark.parametrize("ask", [post, lambda url: transport.connect(url, timeout=2)])
+    def test_one_that_cannot_be_reached_says_nothing_of_the_receiver(self, settings, ask):
+        settings.WEBHOOKS_PROXY = "http://127.0.0.1:9"
+
+        answer = ask("https://hooks.example.com/hook")
+
+        assert answer.reason == "internal"
+        assert "proxy cannot be reached" in answer.detail
+
+    @pytest.mark.parametrize("url", ["https://10.0.0.1/", "https://db.internal/", "https://a:b@c/"])
+    def test_the_rules_of_urls_hold_all_the_same(self, settings, url):
+        settings.WEBHOOKS_ALLOWED_NETWORKS = []
+        with proxying() as (proxy, asked):
+            settings.WEBHOOKS_PROXY = f"http://{proxy}"
+            assert post(url).reason == "blocked"
+
+        assert asked == []
+
+    def test_the_deadline_holds(self, settings):
+        def silent(connection):
+            while connection.recv(65_536):
+                pass
+
+        with speaking(silent) as proxy:
+            settings.WEBHOOKS_PROXY = f"http://{proxy}"
+            answer = transport.post(
+                "https://hooks.example.com/", headers={}, body=b"{}", timeout=0.5
+            )
+
+        assert answer.reason == "timeout"
