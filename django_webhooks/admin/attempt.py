@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Attempt
-from .mixins import RecordAdmin
+from . import parts
+from .mixins import MaskedHosts, RecordAdmin
+
+MASKS = {"endpoint_host": "masked_host", "detail": "masked_detail"}
+
+
+@admin.display(description=_("host"))
+def masked_host(admin: Any, attempt: Attempt) -> str:
+    """Enough of the host to tell it from others."""
+    return parts.masked(attempt.endpoint_host)
+
+
+@admin.display(description=_("detail"))
+def masked_detail(admin: Any, attempt: Attempt) -> str:
+    """Nothing: it may quote the host, or where a redirect leads."""
+    return "…" if attempt.detail else ""
 
 
 @admin.register(Attempt)
-class AttemptAdmin(RecordAdmin):
+class AttemptAdmin(MaskedHosts, RecordAdmin):
     """Look at attempts."""
+
+    masks = MASKS
 
     list_display = [
         "started_at",
@@ -46,15 +65,18 @@ class AttemptAdmin(RecordAdmin):
         "response_body",
     )
 
+    masked_host, masked_detail = masked_host, masked_detail
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         """Leave the answers where they are."""
         return super().get_queryset(request).defer("response_body", "response_headers")
 
 
-class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]  # generic for type checkers alone
+class AttemptInline(MaskedHosts, admin.TabularInline):  # type: ignore[type-arg]  # generic for type checkers alone
     """The attempts of a delivery."""
 
     model = Attempt
+    masks = MASKS
     extra = 0
     ordering = ["pk"]
     show_change_link = True
@@ -68,6 +90,8 @@ class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]  # generic f
         "reason",
         "detail",
     )
+
+    masked_host, masked_detail = masked_host, masked_detail
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nobody: the app writes them."""

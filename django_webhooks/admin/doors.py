@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
@@ -12,8 +14,60 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from ..fields import sealed_fields
 from ..models import Endpoint, Subscription
 from . import badges, parts
+from .mixins import MaskedHosts
+
+
+class SecretArea(forms.Textarea):
+    """A text that is entered and never shown again."""
+
+    def format_value(self, value: Any) -> str:
+        """Nothing, whatever there is."""
+        return ""
+
+
+class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for type checkers alone
+    """One endpoint; what cannot be decrypted is kept unless it is entered anew."""
+
+    remove_client_certificate = forms.BooleanField(
+        label=_("Remove the client certificate"), required=False
+    )
+
+    class Meta:
+        model = Endpoint
+        exclude: Sequence[str] = ()
+        widgets: ClassVar = {
+            "client_certificate": SecretArea(attrs={"rows": 3, "cols": 60}),
+            "ca_bundle": forms.Textarea(attrs={"rows": 3, "cols": 60}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        sealed = sealed_fields(self.instance)
+        for name in sealed.keys() & self.fields.keys():
+            self.fields[name].required = False
+            self.fields[name].help_text = format_html(
+                "<strong>{}</strong> {}", _("Cannot be read; left empty it stays."), sealed[name]
+            )
+        if not self.instance.client_certificate:
+            self.fields["remove_client_certificate"].disabled = True
+        elif "client_certificate" in self.fields:
+            self.fields["client_certificate"].help_text = _(
+                "There is one, which is not shown; enter another to replace it."
+            )
+
+    def clean_client_certificate(self) -> Any:
+        """Return what was entered, or what there was."""
+        return self.cleaned_data["client_certificate"] or self.instance.client_certificate
+
+    def clean(self) -> Any:
+        """Remove the certificate where that was asked for."""
+        cleaned = super().clean()
+        if self.cleaned_data.get("remove_client_certificate"):
+            self.cleaned_data["client_certificate"] = ""
+        return cleaned
 
 
 class EndpointFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # generic for type checkers alone
@@ -36,11 +90,13 @@ class EndpointFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # generic f
             seen.add(url)
 
 
-class EndpointInline(admin.StackedInline):  # type: ignore[type-arg]  # generic for type checkers alone
+class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg]  # generic for type checkers alone
     """The doors of a receiver, in order."""
 
     model = Endpoint
+    form = EndpointForm
     formset = EndpointFormSet
+    masks = {"host_name": "masked_host"}
     readonly_fields = ["host_name", "health_badge", "disabled_at", "disabled_reason"]
 
     class Media:
@@ -66,15 +122,22 @@ class EndpointInline(admin.StackedInline):  # type: ignore[type-arg]  # generic 
         """Show URLs and credentials to those alone who may change them."""
         state = ["health_badge", "disabled_at", "disabled_reason"] if obj else []
         if self.has_change_permission(request, obj) or obj is None:
+            certificates = ["client_certificate", "remove_client_certificate", "ca_bundle"]
             return [
-                "position", "url", "authorization", "headers", "probe", "health_url", *state,
+                "position", "url", "authorization", "headers", "probe", "health_url",
+                *certificates, *state,
             ]  # fmt: skip
-        return ["position", "host_name", "probe", *state]
+        return self._masked(request, ["position", "host_name", "probe", *state])
 
     @admin.display(description=_("host"))
     def host_name(self, endpoint: Endpoint) -> str:
         """The part of the URL that is no secret."""
         return endpoint.host
+
+    @admin.display(description=_("host"))
+    def masked_host(self, endpoint: Endpoint) -> str:
+        """Enough of it to tell it from others."""
+        return parts.masked(endpoint.host)
 
     @admin.display(description=_("health"))
     def health_badge(self, endpoint: Endpoint) -> str:

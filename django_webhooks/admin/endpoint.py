@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from ..models import Endpoint, Health, Probe
 from ..sending import probes
 from . import badges, parts
-from .mixins import RecordAdmin
+from .mixins import MaskedHosts, RecordAdmin
 
 
 class PinForm(forms.Form):
@@ -29,9 +29,10 @@ class PinForm(forms.Form):
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(RecordAdmin):
+class EndpointAdmin(MaskedHosts, RecordAdmin):
     """Watch endpoints, and act on them; they are edited in their subscription."""
 
+    masks = {"host_name": "masked_host", "recent_switches": "masked_switches"}
     actions = ["probe_now", "pin", "unpin", "enable", "disable"]
     list_display = [
         "subscription",
@@ -83,6 +84,16 @@ class EndpointAdmin(RecordAdmin):
     def host_name(self, endpoint: Endpoint) -> str:
         """The part of the URL that is no secret."""
         return endpoint.host
+
+    @admin.display(description=_("host"))
+    def masked_host(self, endpoint: Endpoint) -> str:
+        """Enough of it to tell it from others."""
+        return parts.masked(endpoint.host)
+
+    @admin.display(description=_("last switches"))
+    def masked_switches(self, endpoint: Endpoint) -> str:
+        """How the active endpoint of its subscription changed."""
+        return parts.switches(endpoint.subscription, show=parts.masked)
 
     @admin.display(description=_("place"), ordering="position")
     def role(self, endpoint: Endpoint) -> str:

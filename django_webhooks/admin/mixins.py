@@ -3,11 +3,54 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+
+
+class MaskedHosts:
+    """Show hosts to those who may see them, and to others enough to tell them apart.
+
+    That is who may change endpoints, or has the permission ``see_hosts``.
+    """
+
+    #: Fields that show hosts, with the ones that stand in for them.
+    masks: ClassVar[Mapping[str, str]] = {}
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Put masked columns in place of open ones."""
+        return self._masked(request, super().get_list_display(request))  # type: ignore[misc]  # the admin's
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> Any:
+        """Follow the columns."""
+        found = super().get_list_display_links(request, list_display)  # type: ignore[misc]  # the admin's
+        return found and self._masked(request, found)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Put masked fields in place of open ones."""
+        return self._masked(request, super().get_fields(request, obj))  # type: ignore[misc]  # the admin's
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Know the masked fields too."""
+        found = super().get_readonly_fields(request, obj)  # type: ignore[misc]  # the admin's
+        return [*found, *self.masks.values()]
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        """Search no hosts for those who do not see them: what is found would tell."""
+        found = super().get_search_fields(request)  # type: ignore[misc]  # the admin's
+        return found if sees_hosts(request) else [one for one in found if "host" not in one]
+
+    def _masked(self, request: HttpRequest, names: Any) -> Any:
+        return names if sees_hosts(request) else [self.masks.get(one, one) for one in names]
+
+
+def sees_hosts(request: HttpRequest) -> bool:
+    """Say whether the user may see where webhooks go."""
+    wanted = ("django_webhooks.change_endpoint", "django_webhooks.see_hosts")
+    return any(request.user.has_perm(one) for one in wanted)
 
 
 class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for type checkers alone

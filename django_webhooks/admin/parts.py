@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.template.loader import render_to_string
@@ -16,8 +16,8 @@ from ..models import Endpoint, Health, Subscription, Switch
 SHOWN = 20
 
 
-def switches(subscription: Subscription) -> str:
-    """Return the last switches of a subscription as a table."""
+def switches(subscription: Subscription, *, show: Callable[[str], str] = str) -> str:
+    """Return the last switches of a subscription as a table, with hosts as ``show`` has them."""
     found = Switch.objects.filter(subscription=subscription).order_by("-pk")[:SHOWN]
     headings = [_("When"), _("Kind"), _("From"), _("To"), _("Reason"), _("By")]
     return table(
@@ -26,14 +26,22 @@ def switches(subscription: Subscription) -> str:
             (
                 moment(one.created_at),
                 one.get_cause_display(),
-                one.from_host or "-",
-                one.to_host or "-",
+                show(one.from_host) or "-",
+                show(one.to_host) or "-",
                 one.reason,
                 one.by,
             )
             for one in found
         ),
     )
+
+
+def masked(host: str) -> str:
+    """Return enough of a host to tell it from others: its beginning and its end."""
+    name, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "")
+    end = name.rpartition(".")[2] if "." in name else ""
+    shown = f"{name[:2]}…{f'.{end}' if end else ''}"
+    return f"{shown}:{port}" if port else shown
 
 
 def table(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:

@@ -6,12 +6,15 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Switch
-from .mixins import RecordAdmin
+from . import parts
+from .mixins import MaskedHosts, RecordAdmin
 
 
 @admin.register(Switch)
-class SwitchAdmin(RecordAdmin):
+class SwitchAdmin(MaskedHosts, RecordAdmin):
     """Look at switches."""
+
+    masks = {"from_host": "masked_from", "to_host": "masked_to"}
 
     list_display = ["created_at", "subscription", "cause", "from_host", "to_host", "reason", "by"]
     list_filter = ["cause"]
@@ -27,3 +30,13 @@ class SwitchAdmin(RecordAdmin):
         "reason",
         "by",
     )
+
+    @admin.display(description=_("from"))
+    def masked_from(self, switch: Switch) -> str:
+        """Enough of the host to tell it from others."""
+        return parts.masked(switch.from_host) if switch.from_host else "-"
+
+    @admin.display(description=_("to"))
+    def masked_to(self, switch: Switch) -> str:
+        """Enough of the host to tell it from others."""
+        return parts.masked(switch.to_host) if switch.to_host else "-"

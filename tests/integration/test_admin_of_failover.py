@@ -11,8 +11,18 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from django_webhooks.models import Delivery, Endpoint, Health, Probe, Subscription, Switch
-from tests import factories
+from django_webhooks.admin import parts
+from django_webhooks.models import (
+    Attempt,
+    Delivery,
+    Endpoint,
+    Health,
+    Probe,
+    Subscription,
+    Switch,
+)
+from django_webhooks.sending import dispatch
+from tests import factories, pages
 from tests.receivers import receiving
 
 pytestmark = pytest.mark.django_db
@@ -152,6 +162,7 @@ class TestSubscriptions:
             "event_types": "order.*",
             "failover": "switch",
             "failback": "stay",
+            "signature_style": "standard",
             "health_fall": "5",
             "endpoints-TOTAL_FORMS": str(len(urls)),
             "endpoints-INITIAL_FORMS": str(len(endpoints)),
@@ -305,3 +316,65 @@ def test_a_badge_of_an_endpoint_without_health(staff):
 
     assert "Not known yet" in staff.get(reverse(LIST)).content.decode()
     assert Subscription.objects.get().endpoints.count() == 1
+
+
+class TestHosts:
+    """Where webhooks go is for those who may see it."""
+
+    @pytest.fixture
+    def pages_of(self, pair):
+        delivery = factories.record()[0]
+        dispatch.drain(clock=factories.Clock())
+        pair.endpoints.get(position=0).disable("by a test")
+        attempt, switch = Attempt.objects.get(), Switch.objects.first()
+        assert (attempt.endpoint_host, switch.from_host) == ("127.0.0.1:9", "127.0.0.1:9")
+        return [
+            pages.url("subscription"),
+            pages.url("subscription", "change", pair.pk),
+            pages.url("endpoint"),
+            pages.url("endpoint", "change", pair.endpoints.get(position=0).pk),
+            pages.url("switch"),
+            pages.url("switch", "change", switch.pk),
+            pages.url("attempt"),
+            pages.url("attempt", "change", attempt.pk),
+            pages.url("delivery", "change", delivery.pk),
+        ]
+
+    VIEW = [f"view_{one}" for one in ("subscription", "endpoint", "switch", "attempt", "delivery")]
+
+    def test_those_who_may_only_look_see_enough_to_tell_them_apart(self, client, pages_of):
+        pages.staff(client, *self.VIEW)
+
+        for page in pages_of:
+            text = client.get(page).content.decode()
+            assert "127.0.0.1" not in text, page
+            assert "12….1:" in text, page
+
+    def test_those_who_may_see_hosts_do(self, client, pages_of):
+        pages.staff(client, *self.VIEW, "see_hosts")
+
+        for page in pages_of:
+            assert "127.0.0.1:" in client.get(page).content.decode(), page
+
+    @pytest.mark.parametrize("model", ["attempt", "switch"])
+    def test_a_search_does_not_tell_either(self, client, pages_of, model):
+        pages.staff(client, *self.VIEW)
+        page = pages.url(model)
+
+        found = client.get(page, {"q": "127.0.0.1:9"}).context["cl"].result_count
+        other = client.get(page, {"q": "127.0.0.2:9"}).context["cl"].result_count
+
+        assert found == other
+
+    @pytest.mark.parametrize(
+        ("host", "shown"),
+        [
+            ("hooks.example.com", "ho….com"),
+            ("hooks.example.com:8443", "ho….com:8443"),
+            ("localhost", "lo…"),
+            ("[::1]:443", "[:…:443"),
+            ("", "…"),
+        ],
+    )
+    def test_the_beginning_and_the_end_are_shown(self, host, shown):
+        assert parts.masked(host) == shown
