@@ -6,16 +6,29 @@ Ids are never used again.
 
 from __future__ import annotations
 
-from .combinations import check_combinations, check_https
+from .combinations import check_combinations, check_https, check_networks
 from .names import check_names
 from .queues import check_horizon, check_routes, check_schedule
+from .secrets import (
+    check_broker,
+    check_key_of_its_own,
+    check_keys_are_derived,
+    check_keys_are_set,
+    check_proxy,
+)
 from .values import check_values
 
 __all__ = [
+    "check_broker",
     "check_combinations",
     "check_horizon",
     "check_https",
+    "check_key_of_its_own",
+    "check_keys_are_derived",
+    "check_keys_are_set",
     "check_names",
+    "check_networks",
+    "check_proxy",
     "check_routes",
     "check_schedule",
     "check_values",

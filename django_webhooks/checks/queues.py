@@ -41,7 +41,7 @@ def check_schedule(**kwargs: Any) -> list[CheckMessage]:
         return []
     scheduled = {
         str(entry.get("task"))
-        for schedule in _both("beat_schedule")
+        for schedule in both("beat_schedule")
         for entry in (schedule.values() if isinstance(schedule, Mapping) else ())
         if isinstance(entry, Mapping)
     }
@@ -59,7 +59,7 @@ def check_schedule(**kwargs: Any) -> list[CheckMessage]:
 @register("webhooks", deploy=True)
 def check_routes(**kwargs: Any) -> list[CheckMessage]:
     """Check that deliveries have a queue to themselves."""
-    if any(_routes(router, str(tasks.deliver.name)) for router in _both("task_routes")):
+    if any(_routes(router, str(tasks.deliver.name)) for router in both("task_routes")):
         return []
     return [
         Warning(
@@ -88,7 +88,7 @@ def check_horizon(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def _both(name: str) -> list[Any]:
+def both(name: str) -> list[Any]:
     """Return a setting of Celery as Django's settings and as the current Celery app have it."""
     values = (
         getattr(django_settings, f"CELERY_{name.upper()}", None),
@@ -116,11 +116,11 @@ def _matches(pattern: Any, task: str) -> bool:
 
 
 def _visibility_timeout() -> float | None:
-    for options in _both("broker_transport_options"):
+    for options in both("broker_transport_options"):
         found = options.get("visibility_timeout") if isinstance(options, Mapping) else None
         if is_number(found):
             return float(found)
-    urls = [str(url) for url in _both("broker_url")]
+    urls = [str(url) for url in both("broker_url")]
     if any(url.startswith(("redis:", "rediss:", "sentinel:")) for url in urls):
         return _REDIS_VISIBILITY
     return None

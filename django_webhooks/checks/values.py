@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, TypeGuard
+from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
+from .. import encryption
 from ..conf import settings
+from ..exceptions import InvalidKey
 from ..models import Delivery
 from ..policies import addresses
 
@@ -94,6 +99,41 @@ def _are_ports(value: Any) -> bool:
     )
 
 
+def _are_keys(value: Any) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    try:
+        return len({encryption.key_bytes(one) for one in value}) == len(value)
+    except InvalidKey:
+        return False
+
+
+def _is_proxy(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        found = urlsplit(value)
+        return not value or (
+            found.scheme == "http"
+            and bool(found.hostname)
+            and found.port != 0
+            and found.path in ("", "/")
+        )
+    except ValueError:
+        return False
+
+
+def _is_ca_bundle(value: Any) -> bool:
+    if not isinstance(value, str | PathLike):
+        return False
+    if not str(value):
+        return True
+    try:
+        return bool(ssl.create_default_context(cafile=str(value)))
+    except OSError:
+        return False
+
+
 _NETWORKS = (_are_networks, 'a list of networks without host bits, such as "10.1.0.0/16"')
 _FLAG = (_is_flag, "True or False")
 _COUNT = (_is_count, "a whole number of at least 1")
@@ -175,6 +215,23 @@ RULES = [
             "WEBHOOKS_ALLOWED_PORTS",
             (_are_ports, "a list of ports from 1 to 65535, or None"),
         ),
+        (
+            "webhooks.E042",
+            "WEBHOOKS_ENCRYPTION_KEYS",
+            (_are_keys, "a list of different keys from 'manage.py webhooks_generate_key'"),
+        ),
+        ("webhooks.E043", "WEBHOOKS_KEY_OVERLAP", _SECONDS_OR_0),
+        (
+            "webhooks.E044",
+            "WEBHOOKS_PROXY",
+            (_is_proxy, 'empty or the URL of a proxy, such as "http://proxy.internal:4750"'),
+        ),
+        (
+            "webhooks.E045",
+            "WEBHOOKS_CA_BUNDLE",
+            (_is_ca_bundle, "empty or the path of a file with certificates as PEM"),
+        ),
+        ("webhooks.E048", "WEBHOOKS_MAX_HOPS", _COUNT),
     ]
 ]
 

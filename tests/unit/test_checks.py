@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import certifi
 import pytest
 from django.apps import apps
 from django.core.checks import run_checks
 from django.test import override_settings
 
-from django_webhooks import checks, tasks
+from django_webhooks import checks, encryption, tasks
 from django_webhooks.checks import values
 from django_webhooks.conf import Settings
 
 NAN = float("nan")
+KEY, OTHER_KEY = encryption.generate_key(), encryption.generate_key()
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +120,21 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
             [[], ("10.1.0.0/16", "fd00::/8"), ["10.0.0.7"]],
         ),
         ("DENIED_NETWORKS", "E040", [["300.0.0.0/8"], None], [["8.8.8.0/24"]]),
+        (
+            "ENCRYPTION_KEYS",
+            "E042",
+            [["short"], KEY, [KEY, KEY], [None], 5],
+            [[KEY], (KEY, OTHER_KEY)],
+        ),
+        ("KEY_OVERLAP", "E043", NOT_NEGATIVE, [0, 60]),
+        (
+            "PROXY",
+            "E044",
+            [None, "proxy", "https://proxy", "http://", "http://a:b", "http://a/b", "http://[a"],
+            ["", "http://proxy", "http://user:password@proxy.internal:4750/"],
+        ),
+        ("MAX_HOPS", "E048", COUNTS, [1]),
+        ("CA_BUNDLE", "E045", [None, "/no/such/file", __file__], ["", certifi.where()]),
         ("ALLOWED_PORTS", "E041", [[0], [65_536], ["443"], 443, [True]], [None, [], [443], {8443}]),
     ],
 )
@@ -158,6 +175,55 @@ def test_an_open_network_is_a_warning_for_production_alone():
 
     assert reported(**opened) == set()
     assert reported(**opened, deploy=True) == {"webhooks.W006"}
+
+
+def test_production_asks_for_encryption_keys_of_its_own():
+    unset = {"WEBHOOKS_ENCRYPTION_KEYS": [], "WEBHOOKS_REQUIRE_HTTPS": True}
+
+    assert reported(**unset) == {"webhooks.W008"}
+    assert reported(**unset, DEBUG=True) == set()
+    assert reported(**unset, deploy=True) == {"webhooks.W008", "webhooks.E047"}
+
+
+def test_a_key_that_is_the_secret_key_is_an_error():
+    keys = {"WEBHOOKS_ENCRYPTION_KEYS": [KEY, OTHER_KEY]}
+
+    assert reported(**keys, SECRET_KEY=OTHER_KEY) == {"webhooks.E046"}
+    assert reported(**keys, SECRET_KEY_FALLBACKS=[KEY]) == {"webhooks.E046"}
+
+
+@pytest.mark.parametrize(
+    ("url", "is_reported"),
+    [
+        ("amqp://guest@rabbit.internal//", True),
+        ("redis://10.0.0.7:6379/0", True),
+        ("sentinel://localhost;sentinel://other", True),
+        ("amqps://rabbit.internal//", False),
+        ("rediss://10.0.0.7:6379/0", False),
+        ("redis://127.0.0.1:6379", False),
+        ("redis://[::1]:6379", False),
+        ("amqp://", False),
+        ("sqs://", False),
+    ],
+)
+def test_a_broker_elsewhere_without_tls_is_a_warning_for_production(url, is_reported):
+    found = reported(deploy=True, WEBHOOKS_REQUIRE_HTTPS=True, CELERY_BROKER_URL=url)
+
+    assert found == ({"webhooks.W009"} if is_reported else set())
+    told = reported(
+        deploy=True,
+        WEBHOOKS_REQUIRE_HTTPS=True,
+        CELERY_BROKER_URL=url,
+        CELERY_BROKER_USE_SSL={"ca_certs": "x"},
+    )
+    assert told == set()
+
+
+def test_a_proxy_is_a_reminder_for_production():
+    proxy = {"WEBHOOKS_PROXY": "http://proxy:4750", "WEBHOOKS_REQUIRE_HTTPS": True}
+
+    assert reported(**proxy) == set()
+    assert reported(**proxy, deploy=True) == {"webhooks.W010"}
 
 
 def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
