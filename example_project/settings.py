@@ -91,6 +91,8 @@ CELERY_BEAT_SCHEDULE["django_webhooks.check_health"] = {
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
+# In production: WEBHOOKS_ENCRYPTION_KEYS from the environment, see webhooks_generate_key.
+WEBHOOKS_ENCRYPTION_KEYS = env.list("WEBHOOKS_ENCRYPTION_KEYS", default=[])
 # The receiver of the example listens on loopback without TLS. Leave this out in production.
 WEBHOOKS_REQUIRE_HTTPS = env.bool("WEBHOOKS_REQUIRE_HTTPS", False)
 WEBHOOKS_ALLOWED_NETWORKS = env.list("WEBHOOKS_ALLOWED_NETWORKS", default=["127.0.0.0/8"])
