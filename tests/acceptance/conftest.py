@@ -93,6 +93,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
             stage = Stage(tmp_path, database=database, broker=broker_url(stack))
         resources.callback(stage.close)
         yield stage
+        assert stage.leaks() == []
 
 
 @pytest.fixture

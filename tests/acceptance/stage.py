@@ -49,6 +49,12 @@ def until(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE)
     return found
 
 
+#: What may be found in no log and no file of a database.
+SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+QUERY = "?planted-in-the-url"
+AUTHORIZATION = "Bearer planted-in-the-header"
+
+
 class Stage:
     """One stack, its processes, and the means to break them."""
 
@@ -155,8 +161,9 @@ class Stage:
         self.python(
             "from django_webhooks.models import *\n"
             "s = Subscription.objects.create(name='test', event_types=['*'],"
-            " signing_secret='whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')\n"
-            f"Endpoint.objects.create(subscription=s, url={url!r})"
+            f" signing_secret={SIGNING_SECRET!r})\n"
+            f"Endpoint.objects.create(subscription=s, url={url + QUERY!r},"
+            f" authorization={AUTHORIZATION!r})"
         )
 
     def subscribe_pair(self, *urls: str, **fields: Any) -> None:
@@ -164,9 +171,10 @@ class Stage:
         self.python(
             "from django_webhooks.models import *\n"
             "s = Subscription.objects.create(name='test', event_types=['*'],"
-            f" signing_secret='whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', **{fields!r})\n"
+            f" signing_secret={SIGNING_SECRET!r}, **{fields!r})\n"
             f"for position, url in enumerate({urls!r}):\n"
-            "    Endpoint.objects.create(subscription=s, url=url, position=position)"
+            f"    Endpoint.objects.create(subscription=s, url=url + {QUERY!r}, position=position,"
+            f" authorization={AUTHORIZATION!r})"
         )
 
     def switches(self) -> list[list[Any]]:
@@ -237,6 +245,17 @@ class Stage:
                 else:
                     child.send_signal(signum)
         child.wait(PATIENCE)
+
+    def leaks(self) -> list[str]:
+        """Return what of the planted secrets stands in a log, or in a database that is a file."""
+        files = [*self.folder.glob("*.log"), *self.folder.glob("site.sqlite3*")]
+        content = {file.name: file.read_bytes() for file in files}
+        return [
+            f"{secret} in {name}"
+            for name, data in content.items()
+            for secret in (SIGNING_SECRET.removeprefix("whsec_"), QUERY, AUTHORIZATION)
+            if secret.encode() in data
+        ]
 
     def close(self) -> None:
         """End everything that was started."""

@@ -15,10 +15,10 @@ from collections import Counter
 import pytest
 import standardwebhooks
 
-from tests.receivers import Answer
+from tests.receivers import Answer, dripping, speaking
 from tests.services import SERVICES
 
-from .conftest import broker_url
+from .conftest import RABBITMQ, REDIS, broker_url
 from .stage import PrivatePostgres, Proxy, Stage, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
@@ -44,6 +44,7 @@ def account(stage, receiver, *, repeats=0, lost_answers=0):
     assert repeated <= repeats, f"{repeated} repeats"
 
 
+@pytest.mark.essential
 def test_what_is_committed_arrives_once(stage, receiver):
     stage.subscribe(receiver.url)
     stage.worker()
@@ -55,6 +56,7 @@ def test_what_is_committed_arrives_once(stage, receiver):
     account(stage, receiver)
 
 
+@pytest.mark.essential
 def test_failures_are_retried_and_recorded(stage, receiver):
     receiver.answers = [Answer(503), Answer(500), Answer(429, {"Retry-After": "1"}), Answer(204)]
     stage.subscribe(receiver.url)
@@ -181,6 +183,7 @@ def test_f06_every_message_twice(stage, receiver):
     account(stage, receiver)
 
 
+@pytest.mark.essential
 def test_f07_a_worker_killed_while_requests_are_in_flight(stage, receiver):
     receiver.answers = [Answer(204, delay=0.05)]
     stage.subscribe(receiver.url)
@@ -279,6 +282,7 @@ def test_f11_a_database_restarted_while_requests_are_in_flight(receiver, tmp_pat
         server.close()
 
 
+@pytest.mark.stacks(RABBITMQ)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_every_pool_delivers_and_keeps_the_deadline(stage, receiver, pool):
     receiver.answers = [Answer(204, delay=8.0), Answer(204)]
@@ -292,3 +296,27 @@ def test_every_pool_delivers_and_keeps_the_deadline(stage, receiver, pool):
     delayed = receiver.ids[0]
     times = [one.at for one in receiver.requests if one.headers["webhook-id"] == delayed]
     assert 1.0 <= times[1] - times[0] < 5
+
+
+@pytest.mark.essential
+@pytest.mark.stacks(REDIS)
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(stage, receiver, pool):
+    with speaking(dripping(b"HTTP/1.1 200 OK\r\n", b"X-Drip: x\r\n")) as server:
+        stage.settings = {"WEBHOOKS_TIMEOUT": 1.0, "WEBHOOKS_HEALTH_FALL": 1000}
+        stage.subscribe(receiver.url)
+        stage.subscribe(f"http://{server}/")
+        stage.emit(1)
+        stage.worker(pool=pool)
+        stage.beat()
+        until(lambda: any(one[0] == server for one in stage.attempts()), "no attempt ended")
+
+        found = stage.python(
+            "from django_webhooks.models import Attempt\n"
+            f"rows = Attempt.objects.filter(endpoint_host={server!r})\n"
+            "print(json.dumps([list(row) for row in rows.values_list('reason', 'duration_ms')]))"
+        )
+
+    assert {reason for reason, _ in found} == {"timeout"}
+    assert all(1000 <= milliseconds <= 1500 for _, milliseconds in found)
+    assert len(receiver.requests) == 1
