@@ -6,6 +6,7 @@ import json
 import os
 import time
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -28,6 +29,12 @@ def uuid7() -> uuid.UUID:
     value = (milliseconds << 80) | 0x7 << 76 | (rest * 4096 // 1_000_000) << 64
     value |= 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2
     return uuid.UUID(int=value)
+
+
+def uuid7_at(moment: datetime) -> uuid.UUID:
+    """Return the least id that :func:`uuid7` could give at a moment."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return uuid.UUID(int=(milliseconds << 80) | 0x7 << 76 | 0b10 << 62)
 
 
 class DatabaseNow(Now):

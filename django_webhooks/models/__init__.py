@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from .attempt import Attempt
+from .audit_entry import AuditEntry
+from .bulk_replay import BulkReplay
 from .delivery import Delivery
 from .endpoint import Endpoint
 from .event import Event
 from .health import Health
+from .overview import Overview
 from .probe import Probe
+from .pulse import Pulse
 from .signing_key import SigningKey
 from .subscription import EventTypePattern, Subscription
 from .switch import Switch
+from .tally import Tally
 
 __all__ = [
     "Attempt",
+    "AuditEntry",
+    "BulkReplay",
     "Delivery",
     "Endpoint",
     "Event",
     "EventTypePattern",
     "Health",
+    "Overview",
     "Probe",
+    "Pulse",
     "SigningKey",
     "Subscription",
     "Switch",
+    "Tally",
 ]

@@ -66,6 +66,8 @@ class Attempt(models.Model):
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         ordering = ["-id"]
+        # For the search by host; the key keeps the newest first.
+        indexes = [models.Index(fields=["endpoint_host", "id"], name="webhooks_attempt_host")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(number__gte=1), name="webhooks_attempt_number"

@@ -19,13 +19,14 @@ from uuid import UUID
 from django.db import models
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext as text
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 
 from ..fields import DatabaseNow, uuid7
 from ..policies.health import NO_ANSWER
-from .event import Event
+from .bulk_replay import BulkReplay
+from .endpoint import Endpoint
+from .event import Event, message_id
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         waits_for_endpoint = models.Q(reason__in=NO_ANSWER) | models.Q(reason__startswith="http_5")
         later = self.waiting().filter(due_at__gt=now, lease_token__isnull=True)
         return later.filter(waits_for_endpoint, attempts_made__gt=0).update(due_at=now)
+
+    def try_now(self, now: datetime) -> int:
+        """Make those due now that wait for a moment, and return how many that were.
+
+        What a worker has, and what is held because its subscription cannot be sent to, stays.
+        """
+        later = self.waiting().filter(due_at__gt=now, lease_token__isnull=True)
+        return later.update(due_at=now)
 
     def cancel(self, reason: str) -> int:
         """End those that wait without a further attempt, and return how many that were."""
@@ -122,6 +131,30 @@ class Delivery(models.Model):
         related_name="replays",
         verbose_name=_("replay of"),
     )
+    bulk_replay = models.ForeignKey(
+        BulkReplay,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="deliveries",
+        verbose_name=_("bulk replay"),
+    )
+    endpoint = models.ForeignKey(
+        Endpoint,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+        verbose_name=_("sent to"),
+        help_text=_("The endpoint that a replay was meant for; empty: the active one."),
+    )
+    has_new_message_id = models.BooleanField(
+        _("new message id"),
+        default=False,
+        help_text=_("For a receiver that lost what it had accepted: it does not drop this one."),
+    )
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.WAITING
     )
@@ -142,12 +175,18 @@ class Delivery(models.Model):
     if TYPE_CHECKING:
         attempts: RelatedManager[Attempt]
         subscription_id: UUID | None
+        endpoint_id: UUID | None
+        bulk_replay_id: UUID | None
         event_id: UUID
 
     class Meta:
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
         ordering = ["-id"]
+        permissions = [
+            ("replay_delivery", "Can replay deliveries, and try those that wait now"),
+            ("cancel_delivery", "Can cancel deliveries that wait"),
+        ]
         indexes = [
             # What waits for a moment. MySQL and MariaDB ignore the condition.
             models.Index(
@@ -163,6 +202,17 @@ class Delivery(models.Model):
             ),
             # What may be pruned.
             models.Index(fields=["status", "finished_at"], name="webhooks_delivery_finished"),
+            # What one bulk replay made, and what is meant for one endpoint.
+            models.Index(
+                fields=["bulk_replay", "status"],
+                condition=models.Q(bulk_replay__isnull=False),
+                name="webhooks_delivery_bulk",
+            ),
+            models.Index(
+                fields=["endpoint"],
+                condition=models.Q(endpoint__isnull=False),
+                name="webhooks_delivery_endpoint",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -188,6 +238,11 @@ class Delivery(models.Model):
         return str(self.pk)
 
     @property
+    def message_id(self) -> str:
+        """The ``webhook-id`` of its requests: that of the event, unless it was given a new one."""
+        return message_id(self.pk if self.has_new_message_id else self.event_id)
+
+    @property
     def is_over(self) -> bool:
         """Whether no further attempt will be made."""
         return self.status != self.Status.WAITING
@@ -197,17 +252,17 @@ class Delivery(models.Model):
         now = now or timezone.now()
         match self.status:
             case self.Status.SUCCEEDED:
-                return text("Arrived at %(time)s on attempt %(number)d.") % {
+                return gettext("Arrived at %(time)s on attempt %(number)d.") % {
                     "time": _moment(self.finished_at),
                     "number": self.attempts_made,
                 }
             case self.Status.GIVEN_UP if self.reason == "loop":
-                return text(
+                return gettext(
                     "Not sent, because %(number)d webhooks led to it, each causing the next; it "
                     "can be replayed."
                 ) % {"number": self.event.hops}
             case self.Status.GIVEN_UP:
-                return text(
+                return gettext(
                     "Given up at %(time)s on attempt %(number)d (%(reason)s); it can be replayed."
                 ) % {
                     "time": _moment(self.finished_at),
@@ -215,7 +270,7 @@ class Delivery(models.Model):
                     "reason": self.reason,
                 }
             case self.Status.CANCELLED:
-                return text("Cancelled at %(time)s (%(reason)s).") % {
+                return gettext("Cancelled at %(time)s (%(reason)s).") % {
                     "time": _moment(self.finished_at),
                     "reason": self.reason or "-",
                 }
@@ -224,18 +279,20 @@ class Delivery(models.Model):
     def _explain_waiting(self, now: datetime) -> str:
         subscription = self.subscription
         if subscription is not None and not subscription.is_active:
-            return text("Waits because its subscription is %(status)s; resume it to send.") % {
+            return gettext("Waits because its subscription is %(status)s; resume it to send.") % {
                 "status": str(subscription.get_status_display()).lower()
             }
         if self.lease_token is not None and self.due_at is not None and self.due_at > now:
-            return text("A worker is sending it, or returns it at %(time)s at the latest.") % {
+            return gettext("A worker is sending it, or returns it at %(time)s at the latest.") % {
                 "time": _moment(self.due_at)
             }
         if self.due_at is None:
             return self._explain_held()
         if not self.attempts_made:
-            return text("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
-        return text("Attempt %(number)d failed (%(reason)s); the next one is due at %(time)s.") % {
+            return gettext("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
+        return gettext(
+            "Attempt %(number)d failed (%(reason)s); the next one is due at %(time)s."
+        ) % {
             "number": self.attempts_made,
             "reason": self.reason,
             "time": _moment(self.due_at),
@@ -243,25 +300,25 @@ class Delivery(models.Model):
 
     def _explain_held(self) -> str:
         if self.subscription is None:
-            return text("Waits without a subscription; cancel it.")
+            return gettext("Waits without a subscription; cancel it.")
         if self.subscription.unreadable_since is not None:
-            return text(
+            return gettext(
                 "Waits since %(since)s because the URL or a key of its subscription cannot be "
                 "decrypted; add the missing key to WEBHOOKS_ENCRYPTION_KEYS again."
             ) % {"since": _moment(self.subscription.unreadable_since)}
         doors = self.subscription.doors.select_related("endpoint")
         usable = [door for door in doors if door.endpoint.is_usable]
         if not usable:
-            return text("Waits because its subscription has no endpoint, or all are disabled.")
+            return gettext("Waits because its subscription has no endpoint, or all are disabled.")
         if any(door.is_active for door in usable):
-            return text("Waits because older deliveries go first after an outage.")
+            return gettext("Waits because older deliveries go first after an outage.")
         since = _moment(max(door.failing_since or door.since for door in usable))
         if any(door.state == "trial" for door in usable):
-            return text(
+            return gettext(
                 "Waits because all endpoints of its subscription have failed since %(since)s; "
                 "one delivery at a time is tried now."
             ) % {"since": since}
-        return text(
+        return gettext(
             "Waits because all endpoints of its subscription have failed since %(since)s; "
             "one delivery is tried at %(time)s at the earliest."
         ) % {

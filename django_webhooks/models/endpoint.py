@@ -135,7 +135,11 @@ class Endpoint(models.Model):
         verbose_name = _("endpoint")
         verbose_name_plural = _("endpoints")
         ordering = ["subscription", "position"]
-        permissions = [("see_hosts", "Can see the hosts of endpoints")]
+        permissions = [
+            ("see_hosts", "Can see the hosts of endpoints"),
+            ("pin_endpoint", "Can pin endpoints, and lift pins"),
+            ("probe_endpoint", "Can probe endpoints, and send test events"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["subscription", "position"], name="webhooks_endpoint_position_once"

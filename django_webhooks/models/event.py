@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db import models
 from django.utils import timezone
@@ -43,6 +44,15 @@ class Event(Owned):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         ordering = ["-id"]
+        indexes = [
+            # For the search by people; uniqueness is that of the digest.
+            models.Index(
+                fields=["idempotency_key"],
+                condition=~models.Q(idempotency_key=""),
+                name="webhooks_event_key",
+            )
+        ]
+        permissions = [("view_payload", "Can see the payloads of events and the answers to them")]
 
     def __str__(self) -> str:
         return f"{self.type} {self.message_id}"
@@ -50,7 +60,7 @@ class Event(Owned):
     @property
     def message_id(self) -> str:
         """The ``webhook-id``: the same for every attempt, endpoint, subscription and replay."""
-        return f"msg_{self.pk.hex}"
+        return message_id(self.pk)
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -62,6 +72,11 @@ class Event(Owned):
     def data(self) -> Any:
         """What the caller of ``emit`` gave, as the receiver sees it."""
         return self.payload["data"]
+
+
+def message_id(key: UUID) -> str:
+    """Return what receivers see as ``webhook-id``."""
+    return f"msg_{key.hex}"
 
 
 def digest(owner: OwnerKey, event_type: str, key: str) -> str:

@@ -205,6 +205,11 @@ class Subscription(Owned):
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         ordering = ["name", "pk"]
+        permissions = [
+            ("pause_subscription", "Can pause and resume subscriptions"),
+            ("rotate_key", "Can rotate signing keys"),
+            ("see_secret", "Can see a new signing key, once"),
+        ]
         indexes = [models.Index(fields=["owner_type", "owner_id"], name="webhooks_sub_owner")]
         constraints = [
             models.CheckConstraint(
