@@ -23,5 +23,6 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "django_webhooks.tasks.check_health",
         "schedule": 5.0,
     },
+    "django_webhooks.tally": {"task": "django_webhooks.tasks.tally", "schedule": 60.0},
     "django_webhooks.prune": {"task": "django_webhooks.tasks.prune", "schedule": 3600.0},
 }

@@ -155,5 +155,12 @@ class Settings:
         "cancelled": 30,
     }
 
+    #: Deliveries that a bulk replay releases in a second, unless it is asked for another rate.
+    WEBHOOKS_REPLAY_RATE: int = 100
+
+    #: Which owners' rows a user of the admin sees: a callable (or its path) that takes the request
+    #: and returns owners, or None for all.
+    WEBHOOKS_ADMIN_SCOPE: Callable[..., Any] | str | None = None
+
 
 settings = Settings()

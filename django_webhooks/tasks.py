@@ -17,7 +17,16 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from .conf import settings
 from .exceptions import RetryLater
-from .sending import dispatch, notices, outbox, probes, upkeep
+from .sending import (
+    bulk_replays,
+    dispatch,
+    notices,
+    outbox,
+    probes,
+    pulses,
+    tallies,
+    upkeep,
+)
 from .sending.clock import DatabaseClock
 from .sending.waking import Waker
 
@@ -55,6 +64,7 @@ class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type 
 )
 def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
+    pulses.beat("deliver")
     drained = dispatch.drain([UUID(one) for one in delivery_ids])
     if drained.is_more_due:
         deliver.delay()
@@ -67,6 +77,7 @@ def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
 @shared_task(name="django_webhooks.tasks.sweep", acks_late=True, ignore_result=True)
 def sweep() -> None:
     """Wake workers for what is due and was not told, or whose worker died."""
+    pulses.beat("sweep")
     upkeep.release_readable()
     upkeep.release_forgotten()
     now = DatabaseClock(using=outbox.database())()
@@ -76,11 +87,14 @@ def sweep() -> None:
     due = upkeep.count_due(limit=batch * MAX_WAKE_UPS, now=now + timedelta(seconds=1))
     for _ in range(math.ceil(due / batch)):
         deliver.delay()
+    for key in bulk_replays.stalled(now=now):
+        replay.delay(str(key))
 
 
 @shared_task(name="django_webhooks.tasks.check_health", acks_late=True, ignore_result=True)
 def check_health() -> int:
     """Probe the endpoints that are due, switch where that asks for it, and tell of it."""
+    pulses.beat("check_health")
     probes.repair()
     probed = probes.check_all()
     notices.disable_long_down()
@@ -108,7 +122,49 @@ def notify() -> int:
 @shared_task(name="django_webhooks.tasks.prune", acks_late=True, ignore_result=True)
 def prune() -> int:
     """Remove deliveries that are over for longer than their retention."""
+    pulses.beat("prune")
     return upkeep.prune()
+
+
+@shared_task(
+    bind=True,
+    base=DeliveryTask,
+    name="django_webhooks.tasks.replay",
+    autoretry_for=(RetryLater, OperationalError, InterfaceError, BrokerError),
+    max_retries=10,
+    retry_backoff=True,
+    retry_jitter=True,
+    acks_late=True,
+    reject_on_worker_lost=True,
+    ignore_result=True,
+)
+def replay(self: DeliveryTask, bulk_replay_id: str) -> None:
+    """Record the next batch of a bulk replay, and come back for the one after it."""
+    step = bulk_replays.go_on(UUID(bulk_replay_id))
+    due = step.due
+    while step.wait is not None and self.request.is_eager:
+        # An eager task cannot come back.
+        moment = timezone.now() + timedelta(seconds=step.wait)
+        step = bulk_replays.go_on(UUID(bulk_replay_id), now=moment)
+        due += step.due
+    if due:
+        deliver.delay()
+    if step.wait is not None:
+        raise RetryLater(timezone.now() + timedelta(seconds=step.wait))
+
+
+@shared_task(name="django_webhooks.tasks.tally", acks_late=True, ignore_result=True)
+def tally() -> int:
+    """Count what was delivered and attempted, for the overview and the statistics."""
+    return tallies.count()
+
+
+def begin_replay(bulk_replay_id: str) -> None:
+    """Tell a worker to begin a bulk replay. Never raises: the sweep finds it as well."""
+    try:
+        replay.apply_async((bulk_replay_id,), retry=False)
+    except Exception:
+        logger.exception("No worker could be told of bulk replay %s.", bulk_replay_id)
 
 
 def wake(delivery_ids: Sequence[str]) -> None:

@@ -31,6 +31,11 @@ _PERIODIC = [
         "webhooks.W007",
         "endpoints that fell stay unhealthy, and nobody is told of outages.",
     ),
+    (
+        "tally",
+        "webhooks.W011",
+        "the overview of the admin and webhooks_stats show no figures.",
+    ),
 ]
 
 

@@ -68,14 +68,22 @@ def _is_retention(value: Any) -> bool:
     )
 
 
-def _is_notify(value: Any) -> bool:
+def _is_callable(value: Any) -> bool:
     if isinstance(value, str):
         try:
             return callable(import_string(value))
         except ImportError:
             return False
-    if callable(value):
-        return True
+    return callable(value)
+
+
+def _is_scope(value: Any) -> bool:
+    return value is None or _is_callable(value)
+
+
+def _is_notify(value: Any) -> bool:
+    if isinstance(value, str) or callable(value):
+        return _is_callable(value)
     return isinstance(value, list | tuple) and all(
         isinstance(one, str) and "@" in one for one in value
     )
@@ -232,6 +240,12 @@ RULES = [
             (_is_ca_bundle, "empty or the path of a file with certificates as PEM"),
         ),
         ("webhooks.E048", "WEBHOOKS_MAX_HOPS", _COUNT),
+        ("webhooks.E049", "WEBHOOKS_REPLAY_RATE", _COUNT),
+        (
+            "webhooks.E050",
+            "WEBHOOKS_ADMIN_SCOPE",
+            (_is_scope, "None, or a callable or its path"),
+        ),
     ]
 ]
 

@@ -89,11 +89,11 @@ def request_headers(job: Job, *, now: datetime) -> dict[str, str]:
         **endpoint.headers,
         "content-type": "application/json",
         "user-agent": USER_AGENT,
-        "webhook-id": delivery.event.message_id,
+        "webhook-id": delivery.message_id,
         "webhook-timestamp": str(timestamp),
         **signatures(
             job.subscription,
-            message_id=delivery.event.message_id,
+            message_id=delivery.message_id,
             now=now,
             body=bytes(delivery.event.body),
         ),

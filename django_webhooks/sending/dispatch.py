@@ -101,15 +101,15 @@ class _Planner:
         )
 
     def _route(self, subscription: Subscription, delivery: Delivery) -> routes.Route:
-        route = self._routes.get(subscription.pk)
+        route = None if delivery.endpoint_id else self._routes.get(subscription.pk)
         if route is None:
             route = routes.of(subscription, delivery)
-            if route.doors == 1:
+            if not route.is_own:
                 self._routes[subscription.pk] = route
         return route
 
     def _is_readable(self, subscription: Subscription, route: routes.Route) -> bool:
-        if self._readable.get(subscription.pk) is not True or route.doors > 1:
+        if self._readable.get(subscription.pk) is not True or route.is_own:
             self._readable[subscription.pk] = all(
                 routes.is_readable(subscription, endpoint, now=self.clock())
                 for endpoint in (route.endpoint, route.trial)
@@ -237,9 +237,9 @@ class _Run:
     def _route(self, subscription: Subscription, delivery: Delivery) -> routes.Route:
         # What was read at one moment has one route, but where each delivery has its own.
         known, route = self._routes.get(subscription.pk, (None, None))
-        if known is not subscription or route is None:
+        if known is not subscription or route is None or delivery.endpoint_id:
             route = routes.of(subscription, delivery)
-            if route.doors == 1:
+            if not route.is_own:
                 self._routes[subscription.pk] = (subscription, route)
         return route
 

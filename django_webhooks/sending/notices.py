@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.module_loading import import_string
-from django.utils.translation import gettext as text
+from django.utils.translation import gettext
 
 from .. import catalog, signals
 from ..conf import settings
@@ -112,7 +112,7 @@ def _reach(subscription: Subscription, stage: int, *, since: datetime, using: st
             return 0  # Another worker did.
         if not is_over:
             return 0
-        reason = text("All endpoints have failed since %(since)s.") % {
+        reason = gettext("All endpoints have failed since %(since)s.") % {
             "since": since.isoformat(timespec="seconds")
         }
         subscription.down_warnings = stage
@@ -201,11 +201,11 @@ def _tell_stage(subscription: Subscription, *, using: str) -> int:
         kind = DISABLED if is_over else FAILING
         count = _emit(kind, subscription, {"share": STAGES[stage - 1]}, about=[], using=using)
     subject = (
-        text("Webhooks: %(name)s is disabled")
+        gettext("Webhooks: %(name)s is disabled")
         if is_over
-        else text("Webhooks: %(name)s will be disabled")
+        else gettext("Webhooks: %(name)s will be disabled")
     )
-    body = text(
+    body = gettext(
         "All endpoints of the webhook subscription %(name)s have failed for %(share)d %% of the "
         "time after which it is disabled. Nothing is lost: its deliveries are kept, and flow when "
         "an endpoint answers or, once it is disabled, when it is resumed in the admin."
@@ -248,19 +248,19 @@ def _mail_trouble(subscription: Subscription, *, now: datetime, using: str) -> i
         for door in doors
     )
     active = next((door.endpoint for door in doors if door.is_active), None)
-    body = text(
+    body = gettext(
         "An endpoint of the webhook subscription %(name)s does not answer as it should.\n\n"
         "%(lines)s\n\n%(now)s Nothing is lost. You are not mailed again before all its endpoints "
         "have recovered."
     )
     state = (
-        text("Deliveries go to %(endpoint)s.") % {"endpoint": active.label}
+        gettext("Deliveries go to %(endpoint)s.") % {"endpoint": active.label}
         if active
-        else text("Deliveries wait until one of them answers.")
+        else gettext("Deliveries wait until one of them answers.")
     )
     try:
         return _mail(
-            subscription, text("Webhooks: %(name)s has trouble"), body, lines=lines, now=state
+            subscription, gettext("Webhooks: %(name)s has trouble"), body, lines=lines, now=state
         )
     except Exception:
         rows.filter(told_down_at=now).update(told_down_at=None)

@@ -18,7 +18,7 @@ from django.utils import timezone
 from .. import catalog, signals
 from ..conf import settings
 from ..fields import DatabaseNow
-from ..models import Delivery, Event
+from ..models import Delivery, Event, Subscription
 from ..models.event import digest
 from ..models.owner import OwnerKey
 from . import hops, listeners, payloads
@@ -118,6 +118,21 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
                 delivery.due_at = now if delivery.due_at is not None else None
             transaction.on_commit(partial(_announce, recorded), using=using)
     return recorded
+
+
+def record_for(subscription: Subscription, draft: Draft, *, using: str) -> Delivery:
+    """Write an event for one subscription alone, whatever it listens to: to test its endpoints."""
+    catalog.check(draft.event_type)
+    now = timezone.now()
+    event = _event(draft, subscription.owner_key, now=now)
+    with transaction.atomic(using=using):
+        event.save(force_insert=True, using=using)
+        return Delivery.objects.using(using).create(
+            event=event,
+            subscription=subscription,
+            due_at=now if subscription.is_active else None,
+            created_at=now,
+        )
 
 
 def rewrite(event: Event, *, event_type: str, data: Any, using: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
@@ -13,15 +14,34 @@ from ..models import Delivery
 from . import outbox
 
 
-def replay(deliveries: Iterable[Delivery], *, using: str | None = None) -> list[Delivery]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How deliveries are replayed.
+
+    To an ``endpoint`` of their subscription, or the active one; with a new message id for a
+    receiver that lost what it had accepted; on behalf of a bulk replay.
+    """
+
+    endpoint: UUID | None = None
+    has_new_message_id: bool = False
+    bulk_replay: UUID | None = None
+
+
+_AS_BEFORE = Manner()
+
+
+def replay(
+    deliveries: Iterable[Delivery | UUID], *, manner: Manner = _AS_BEFORE, using: str | None = None
+) -> list[Delivery]:
     """Record a new delivery for each delivery that is over, and return the new ones.
 
     Those that still wait, whose subscription is gone, or whose event is waiting again already are
-    left out. The receiver sees the same ``webhook-id``, so that it can drop what it has processed.
+    left out. Unless the ``manner`` asks for new ones the receiver sees the same ``webhook-id``, so
+    that it can drop what it has processed.
     """
     using = using or outbox.database()
     rows = Delivery.objects.using(using)
-    keys = [delivery.pk for delivery in deliveries]
+    keys = [one.pk if isinstance(one, Delivery) else one for one in deliveries]
     with transaction.atomic(using=using):
         # The lock makes a second click wait, and then see the first one's rows.
         originals = list(
@@ -33,6 +53,17 @@ def replay(deliveries: Iterable[Delivery], *, using: str | None = None) -> list[
         events = {original.event_id for original in originals}
         siblings = rows.filter(event_id__in=events).order_by()
         waiting = set(siblings.waiting().values_list("event_id", "subscription_id"))
+        if manner.bulk_replay is not None:
+            # What an earlier batch sent again, or an earlier replay delivered, is not repeated.
+            again = siblings.filter(bulk_replay_id=manner.bulk_replay)
+            waiting |= set(again.values_list("event_id", "subscription_id"))
+            arrived = set(siblings.succeeded().values_list("event_id", "subscription_id"))
+            originals = [
+                one
+                for one in originals
+                if one.status == Delivery.Status.SUCCEEDED
+                or (one.event_id, one.subscription_id) not in arrived
+            ]
         last = {
             (event, subscription): number
             for event, subscription, number in siblings.values_list(
@@ -52,6 +83,9 @@ def replay(deliveries: Iterable[Delivery], *, using: str | None = None) -> list[
                 subscription_id=original.subscription_id,
                 replay=last[pair] + 1,
                 replay_of=original,
+                endpoint_id=manner.endpoint,
+                has_new_message_id=manner.has_new_message_id,
+                bulk_replay_id=manner.bulk_replay,
                 due_at=DatabaseNow() if active[original.subscription_id] == "active" else None,
             )
         made = rows.bulk_create(list(new.values()))

@@ -22,13 +22,15 @@ class Route:
     """The endpoint to use, if any, and the one that may be tried with a single delivery.
 
     ``why`` says why the traffic goes to a backup. ``doors`` is how many endpoints one round of
-    attempts has: more than one where each attempt that fails goes to the next.
+    attempts has: more than one where each attempt that fails goes to the next. A route that
+    ``is_own`` is that of one delivery, and says nothing of the others of its subscription.
     """
 
     endpoint: Endpoint | None = None
     trial: Endpoint | None = None
     why: str = ""
     doors: int = 1
+    is_own: bool = False
 
 
 def of(subscription: Subscription, delivery: Delivery) -> Route:
@@ -37,11 +39,14 @@ def of(subscription: Subscription, delivery: Delivery) -> Route:
     usable = sorted(
         (door for door in doors if door.endpoint.is_usable), key=lambda one: one.endpoint.position
     )
+    chosen = next((one for one in usable if one.endpoint_id == delivery.endpoint_id), None)
+    if chosen is not None:
+        return Route(endpoint=chosen.endpoint, why="chosen", is_own=True)
     if subscription.failover == Mode.EACH and not any(one.endpoint.is_pinned for one in usable):
         if not usable:
-            return Route()
+            return Route(is_own=True)
         door = usable[delivery.attempts_made % len(usable)]
-        return Route(endpoint=door.endpoint, why=delivery.reason, doors=len(usable))
+        return Route(endpoint=door.endpoint, why=delivery.reason, doors=len(usable), is_own=True)
     # The flag rather than the choice: the row says what was decided and recorded.
     active = next((door for door in usable if door.is_active), None)
     on_trial = choose(subscription, usable).trial

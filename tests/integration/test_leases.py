@@ -153,9 +153,9 @@ def test_finding_due_work_uses_its_index_whatever_is_finished(clock):
             """
             INSERT INTO django_webhooks_delivery
                 (id, event_id, subscription_id, replay, status, attempts_made, reason,
-                 created_at, finished_at)
+                 created_at, finished_at, has_new_message_id)
             SELECT gen_random_uuid(), event_id, subscription_id, number, 'succeeded', 1, '',
-                   now(), now()
+                   now(), now(), false
             FROM django_webhooks_delivery, generate_series(1, 32000) AS number
             """
         )
@@ -164,8 +164,9 @@ def test_finding_due_work_uses_its_index_whatever_is_finished(clock):
                 """
                 INSERT INTO django_webhooks_delivery
                     (id, event_id, subscription_id, replay, status, attempts_made, reason,
-                     created_at, finished_at)
-                SELECT gen_random_uuid(), event_id, NULL, replay, 'succeeded', 1, '', now(), now()
+                     created_at, finished_at, has_new_message_id)
+                SELECT gen_random_uuid(), event_id, NULL, replay, 'succeeded', 1, '', now(), now(),
+                       false
                 FROM django_webhooks_delivery WHERE status = 'succeeded' LIMIT 32000
                 """
             )

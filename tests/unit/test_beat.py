@@ -14,6 +14,8 @@ TASKS = {
     "django_webhooks.tasks.check_health": tasks.check_health,
     "django_webhooks.tasks.notify": tasks.notify,
     "django_webhooks.tasks.prune": tasks.prune,
+    "django_webhooks.tasks.replay": tasks.replay,
+    "django_webhooks.tasks.tally": tasks.tally,
 }
 
 

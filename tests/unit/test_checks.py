@@ -234,10 +234,11 @@ def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
     assert (misspelt.id, misspelt.hint) == ("webhooks.W001", "Did you mean WEBHOOKS_TIMEOUT?")
 
 
-UNSCHEDULED = {"webhooks.W002", "webhooks.W007"}
+UNSCHEDULED = {"webhooks.W002", "webhooks.W007", "webhooks.W011"}
 SCHEDULE = {
     "look": {"task": "django_webhooks.tasks.sweep", "schedule": 5},
     "ask": {"task": "django_webhooks.tasks.check_health", "schedule": 5},
+    "count": {"task": "django_webhooks.tasks.tally", "schedule": 60},
 }
 
 
@@ -251,8 +252,10 @@ def test_a_schedule_without_our_tasks_is_a_warning():
 
 @pytest.mark.usefixtures("no_celery")
 def test_each_of_our_tasks_is_missed_by_itself():
-    assert reported(CELERY_BEAT_SCHEDULE={"look": SCHEDULE["look"]}) == {"webhooks.W007"}
-    assert reported(CELERY_BEAT_SCHEDULE={"ask": SCHEDULE["ask"]}) == {"webhooks.W002"}
+    missed = {"look": "webhooks.W002", "ask": "webhooks.W007", "count": "webhooks.W011"}
+    for name, warning in missed.items():
+        others = {key: entry for key, entry in SCHEDULE.items() if key != name}
+        assert reported(CELERY_BEAT_SCHEDULE=others) == {warning}
 
 
 @pytest.mark.usefixtures("no_celery")
