@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from .attempt import AttemptAdmin
+from .audit_entry import AuditEntryAdmin
+from .bulk_replay import BulkReplayAdmin
 from .delivery import DeliveryAdmin
 from .endpoint import EndpointAdmin
 from .event import EventAdmin
+from .overview import OverviewAdmin
 from .subscription import SubscriptionAdmin
 from .switch import SwitchAdmin
 
 __all__ = [
     "AttemptAdmin",
+    "AuditEntryAdmin",
+    "BulkReplayAdmin",
     "DeliveryAdmin",
     "EndpointAdmin",
     "EventAdmin",
+    "OverviewAdmin",
     "SubscriptionAdmin",
     "SwitchAdmin",
 ]

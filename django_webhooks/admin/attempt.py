@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Attempt
-from . import parts
-from .mixins import MaskedHosts, RecordAdmin
+from . import parts, timeline
+from .mixins import MaskedHosts, RecordAdmin, permitted
+from .moments import moment
 
 MASKS = {"endpoint_host": "masked_host", "detail": "masked_detail"}
 
@@ -33,10 +35,11 @@ class AttemptAdmin(MaskedHosts, RecordAdmin):
     """Look at attempts."""
 
     masks = MASKS
-
+    owner_path = "delivery__subscription__"
+    sortable_by = ["started"]
     list_display = [
-        "started_at",
-        "delivery",
+        "started",
+        "delivery_link",
         "number",
         "endpoint_host",
         "outcome",
@@ -44,7 +47,7 @@ class AttemptAdmin(MaskedHosts, RecordAdmin):
         "reason",
         "duration_ms",
     ]
-    list_display_links = ["started_at"]
+    list_display_links = ["started"]
     list_filter = ["outcome"]
     list_select_related = ["delivery"]
     search_fields = ["endpoint_host__exact"]
@@ -53,7 +56,7 @@ class AttemptAdmin(MaskedHosts, RecordAdmin):
     fields = readonly_fields = (
         "delivery",
         "number",
-        "started_at",
+        "started",
         "duration_ms",
         "endpoint_host",
         "outcome",
@@ -61,46 +64,33 @@ class AttemptAdmin(MaskedHosts, RecordAdmin):
         "reason",
         "detail",
         "is_late",
-        "response_headers",
-        "response_body",
+        "answer",
     )
 
     masked_host, masked_detail = masked_host, masked_detail
+
+    @admin.display(description=_("started"), ordering="pk")
+    def started(self, attempt: Attempt) -> Any:
+        """When the request began."""
+        return moment(attempt.started_at)
+
+    @admin.display(description=_("delivery"))
+    def delivery_link(self, attempt: Attempt) -> Any:
+        """The delivery that it was made for."""
+        return timeline.link("delivery", attempt.delivery_id, attempt.delivery.message_id)
+
+    @admin.display(description=_("answer"))
+    def answer(self, attempt: Attempt) -> str:
+        """What the receiver answered, inert."""
+        headers = "\n".join(f"{name}: {value}" for name, value in attempt.response_headers.items())
+        return format_html("<pre>{}\n\n{}</pre>", headers, attempt.response_body)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show answers to those who may see payloads."""
+        found = super().get_fields(request, obj)
+        hidden = () if permitted(request, "view_payload") else ("answer",)
+        return [one for one in found if one not in hidden]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         """Leave the answers where they are."""
         return super().get_queryset(request).defer("response_body", "response_headers")
-
-
-class AttemptInline(MaskedHosts, admin.TabularInline):  # type: ignore[type-arg]  # generic for type checkers alone
-    """The attempts of a delivery."""
-
-    model = Attempt
-    masks = MASKS
-    extra = 0
-    ordering = ["pk"]
-    show_change_link = True
-    fields = readonly_fields = (
-        "number",
-        "started_at",
-        "duration_ms",
-        "endpoint_host",
-        "outcome",
-        "status_code",
-        "reason",
-        "detail",
-    )
-
-    masked_host, masked_detail = masked_host, masked_detail
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody: the app writes them."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody: they say what happened."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody: they go with their delivery."""
-        return False

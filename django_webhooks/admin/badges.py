@@ -9,6 +9,18 @@ from django.utils.translation import gettext as _
 from ..models import Endpoint, Health
 
 MEDIA = {"all": ["django_webhooks/admin.css"]}
+SCRIPTS = ["django_webhooks/admin.js"]
+
+#: Kinds of badges for what became of deliveries and attempts.
+KINDS = {
+    "succeeded": "healthy",
+    "waiting": "trial",
+    "retry": "trial",
+    "running": "trial",
+    "done": "healthy",
+    "given_up": "unhealthy",
+    "final": "unhealthy",
+}
 
 
 def health_of(endpoint: Endpoint) -> SafeString:
@@ -27,3 +39,8 @@ def health_of(endpoint: Endpoint) -> SafeString:
 def badge(kind: str, word: str) -> SafeString:
     """Return a word as a badge of a kind: healthy, trial, unhealthy or disabled."""
     return format_html('<span class="webhooks-badge webhooks-{}">{}</span>', kind, word)
+
+
+def status(value: str, word: str) -> SafeString:
+    """Return what became of a delivery, an attempt or a bulk replay as a badge."""
+    return badge(KINDS.get(value, "disabled"), word)

@@ -1,109 +1,262 @@
-"""Deliveries: where each event is on its way, and why."""
+"""Deliveries: where each event is on its way, and why; and what can be done about it."""
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.contrib.auth import get_permission_codename
-from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .. import tasks
-from ..models import Delivery
-from ..sending import replay
-from .attempt import AttemptInline
-from .filters import DeliveryEventTypeFilter
-from .mixins import RecordAdmin
+from ..models import Attempt, AuditEntry, Delivery, Event, Subscription
+from ..sending import outbox
+from ..sending.clock import DatabaseClock
+from . import badges, filters, scope, timeline
+from .mixins import RecordAdmin, permitted, sees_hosts
+from .moments import moment
+
+#: Deliveries that are named one by one in the address of a page.
+NAMED = 200
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(RecordAdmin):
     """Look at deliveries, and send again what is over."""
 
-    actions = ["replay_deliveries"]
+    actions = ["replay_deliveries", "try_now", "cancel_deliveries"]
+    change_form_template = "admin/django_webhooks/delivery.html"
     list_display = [
-        "message_id",
+        "short_id",
         "event_type",
         "subscription",
-        "status",
-        "attempts_made",
+        "state",
         "reason",
-        "due_at",
-        "created_at",
+        "attempts_made",
+        "recorded",
+        "due",
     ]
-    list_filter = ["status", DeliveryEventTypeFilter]
-    list_select_related = ["event", "subscription"]
-    search_fields = ["subscription__name"]
-    search_help_text = _("Message id (msg_…) or name of a subscription.")
+    list_filter = [
+        filters.StatusFilter,
+        filters.RecentFilter,
+        filters.DeliveryEventTypeFilter,
+        filters.SubscriptionFilter,
+        filters.ReasonFilter,
+        filters.StatusCodeFilter,
+        filters.HostFilter,
+        filters.EndpointFilter,
+        filters.BulkReplayFilter,
+        filters.SinceFilter,
+        filters.UntilFilter,
+    ]
+    owner_path = "subscription__"
+    search_fields = ["pk"]
+    search_help_text = _("Message id (msg_…), idempotency key, host, or name of a subscription.")
+    sortable_by = ["recorded"]
     event_key = "event_id"
     fields = readonly_fields = (
-        "explanation",
-        "event",
+        "event_link",
+        "event_type",
+        "idempotency_key",
         "subscription",
-        "status",
+        "state",
         "reason",
         "attempts_made",
-        "due_at",
-        "created_at",
-        "finished_at",
+        "due",
+        "recorded",
+        "finished",
         "replay_of",
+        "bulk_replay",
+        "sent_to",
     )
-    inlines = [AttemptInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Leave the bodies where they are."""
         related = super().get_queryset(request).select_related("event", "subscription")
-        return related.defer("event__body")
+        found: QuerySet[Delivery] = related.defer("event__body")
+        return found
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        """Offer no search by host to those who do not see hosts."""
+        return [one for one in self.list_filter if sees_hosts(request) or one != filters.HostFilter]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Take the parameters of the filters, and nothing that leads to other tables."""
+        return lookup in (*filters.FIELDS, "recent")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
+    ) -> tuple[QuerySet[Delivery], bool]:
+        """Find by message id, by idempotency key, by host, or by the name of a subscription."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if (key := self.key_of(term)) is not None:
+            found = Q(pk=key) | Q(event_id=key)
+            return queryset.filter(found), False
+        using = queryset.db
+        # One way after the other: conditions joined by OR would read the whole table.
+        events = Event.objects.using(using).filter(idempotency_key=term)
+        if keys := list(events.values_list("pk", flat=True)[:NAMED]):
+            return queryset.filter(event_id__in=keys), False
+        attempts = Attempt.objects.using(using).filter(endpoint_host=term)
+        if sees_hosts(request) and attempts.exists():
+            return queryset.filter(Exists(attempts.filter(delivery_id=OuterRef("pk")))), False
+        subscriptions = Subscription.objects.using(using).filter(name__icontains=term)
+        named = list(scope.narrow(request, subscriptions).values_list("pk", flat=True)[:1000])
+        return queryset.filter(subscription_id__in=named), False
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         """Say whether the user may send again; the rows themselves are never changed."""
-        codename = get_permission_codename("change", self.opts)
-        return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+        return permitted(request, "replay_delivery")
 
-    @admin.display(description=_("what happens"))
-    def explanation(self, delivery: Delivery) -> str:
-        """What became of it, or why it waits."""
-        return delivery.explain()
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Say whether the user may call deliveries off."""
+        return permitted(request, "cancel_delivery")
 
-    @admin.display(description=_("message id"), ordering="pk")
-    def message_id(self, delivery: Delivery) -> str:
-        """What the receiver sees as webhook-id."""
-        return delivery.event.message_id
+    def render_change_form(self, request: HttpRequest, context: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # passed on
+        """Put the sentence and the timeline on the page."""
+        delivery: Delivery = kwargs["obj"]
+        context.update(
+            timeline.context(request, delivery),
+            title=delivery.message_id,
+            subtitle=None,
+            can_replay=self.has_replay_permission(request)
+            and delivery.is_over
+            and delivery.subscription_id is not None,
+            can_try=self.has_replay_permission(request) and not delivery.is_over,
+            can_cancel=self.has_cancel_permission(request) and not delivery.is_over,
+        )
+        return super().render_change_form(request, context, **kwargs)
 
-    @admin.display(description=_("event type"), ordering="event__type")
+    @admin.display(description=_("message id"))
+    def short_id(self, delivery: Delivery) -> Any:
+        """What the receiver sees as webhook-id; its end, since it begins with the time."""
+        whole = delivery.message_id
+        return format_html(
+            '<span class="webhooks-id" title="{}">msg_…{}</span>', whole, whole[-12:]
+        )
+
+    @admin.display(description=_("event"))
+    def event_link(self, delivery: Delivery) -> Any:
+        """The event, which may have other deliveries."""
+        return timeline.link("event", delivery.event_id, delivery.event.message_id)
+
+    @admin.display(description=_("event type"))
     def event_type(self, delivery: Delivery) -> str:
         """What happened."""
         return delivery.event.type
 
+    @admin.display(description=_("idempotency key"), empty_value="-")
+    def idempotency_key(self, delivery: Delivery) -> str:
+        """What the project named it by."""
+        return delivery.event.idempotency_key
+
+    @admin.display(description=_("status"))
+    def state(self, delivery: Delivery) -> Any:
+        """What became of it, as a badge."""
+        return badges.status(delivery.status, delivery.get_status_display())
+
+    @admin.display(description=_("sent to"), empty_value="-")
+    def sent_to(self, delivery: Delivery) -> Any:
+        """The endpoint that it was meant for."""
+        if delivery.endpoint is None:
+            return _("the active endpoint")
+        return timeline.link("endpoint", delivery.endpoint_id, str(delivery.endpoint))
+
+    @admin.display(description=_("due"))
+    def due(self, delivery: Delivery) -> Any:
+        """When it is tried next."""
+        return moment(delivery.due_at)
+
+    @admin.display(description=_("recorded"), ordering="pk")
+    def recorded(self, delivery: Delivery) -> Any:
+        """When it was recorded."""
+        return moment(delivery.created_at)
+
+    @admin.display(description=_("finished"))
+    def finished(self, delivery: Delivery) -> Any:
+        """When it was over."""
+        return moment(delivery.finished_at)
+
     @admin.action(description=_("Replay selected deliveries"), permissions=["replay"])
-    def replay_deliveries(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """Send the events again, as deliveries of their own."""
-        using = queryset.db
-        new = replay.replay(queryset, using=using)
-        ids = [str(delivery.pk) for delivery in new if delivery.due_at is not None]
-        if ids:
-            transaction.on_commit(partial(tasks.wake, ids), using=using)
-        count, left_out = len(new), queryset.count() - len(new)
-        self.message_user(
-            request,
-            ngettext("%(count)d delivery replayed.", "%(count)d deliveries replayed.", count)
-            % {"count": count},
-            messages.SUCCESS if count else messages.WARNING,
+    def replay_deliveries(
+        self, request: HttpRequest, queryset: QuerySet[Delivery]
+    ) -> HttpResponse | None:
+        """Lead to the page that counts them first; all of the list by their filters."""
+        if request.POST.get("select_across") == "1" and not request.GET.get("q"):
+            asked = {
+                name: request.GET[name]
+                for name in (*filters.FIELDS, "recent")
+                if request.GET.get(name)
+            }
+            # "Everything" is said, so that nobody replays it by an address without parameters.
+            asked = asked or {"everything": "1"}
+        else:
+            ids = list(queryset.order_by().values_list("pk", flat=True)[: NAMED + 1])
+            if len(ids) > NAMED:
+                self.message_user(
+                    request,
+                    _("These are too many to be named one by one; use filters instead of the "
+                      "search, and select all."),
+                    messages.ERROR,
+                )  # fmt: skip
+                return None
+            asked = {"ids": ",".join(one.hex for one in ids)}
+        address = reverse("admin:django_webhooks_bulkreplay_add")
+        return HttpResponseRedirect(f"{address}?{urlencode(asked)}")
+
+    @admin.action(description=_("Try selected deliveries now"), permissions=["replay"])
+    def try_now(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        """Let workers attempt those that wait for a moment."""
+        using = outbox.database()
+        now = DatabaseClock(using=using)()
+        keys = list(queryset.order_by().values_list("pk", flat=True))
+        count = Delivery.objects.using(using).filter(pk__in=keys).try_now(now)
+        if count:
+            self._note(request, "deliveries.tried_now", keys, count)
+            tasks.wake([])
+        message = ngettext(
+            "%(count)d delivery is tried now.", "%(count)d deliveries are tried now.", count
         )
-        if left_out:
-            self.message_user(
-                request,
-                ngettext(
-                    "%(count)d delivery was left out, because its event still waits for this "
-                    "subscription, or the subscription is gone.",
-                    "%(count)d deliveries were left out, because their events still wait for "
-                    "these subscriptions, or the subscriptions are gone.",
-                    left_out,
-                )
-                % {"count": left_out},
-                messages.WARNING,
+        self.message_user(
+            request, message % {"count": count}, messages.SUCCESS if count else messages.WARNING
+        )
+        if held := queryset.waiting().filter(due_at__isnull=True).count():  # type: ignore[attr-defined]  # a named set
+            message = ngettext(
+                "%(count)d waits for its subscription rather than for a moment; its page says why.",
+                "%(count)d wait for their subscriptions rather than for a moment; their pages say "
+                "why.",
+                held,
             )
+            self.message_user(request, message % {"count": held}, messages.WARNING)
+
+    @admin.action(description=_("Cancel selected deliveries"), permissions=["cancel"])
+    def cancel_deliveries(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        """End those that wait; they can be replayed."""
+        using = outbox.database()
+        keys = list(queryset.order_by().values_list("pk", flat=True))
+        rows = Delivery.objects.using(using).filter(pk__in=keys)
+        count = rows.cancel(f"by {request.user.get_username()}"[:40])
+        if count:
+            self._note(request, "deliveries.cancelled", keys, count)
+        message = ngettext(
+            "%(count)d delivery cancelled.", "%(count)d deliveries cancelled.", count
+        )
+        self.message_user(
+            request, message % {"count": count}, messages.SUCCESS if count else messages.WARNING
+        )
+
+    def _note(self, request: HttpRequest, action: str, keys: list[Any], count: int) -> None:
+        by = request.user.get_username()
+        shown = [str(key) for key in keys[:NAMED]]
+        AuditEntry.objects.using(outbox.database()).note(
+            action, by=by, count=count, deliveries=shown
+        )
+        for delivery in Delivery.objects.filter(pk__in=keys[:NAMED]):
+            self.log_change(request, delivery, action)

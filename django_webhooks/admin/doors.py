@@ -99,9 +99,6 @@ class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg
     masks = {"host_name": "masked_host"}
     readonly_fields = ["host_name", "health_badge", "disabled_at", "disabled_reason"]
 
-    class Media:
-        css = badges.MEDIA
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         """Read the health of all rows at once."""
         return super().get_queryset(request).select_related("health", "subscription")

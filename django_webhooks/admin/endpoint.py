@@ -8,13 +8,15 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from ..models import Endpoint, Health, Probe
 from ..sending import probes
-from . import badges, parts
-from .mixins import MaskedHosts, RecordAdmin
+from . import badges, parts, trail
+from .mixins import MaskedHosts, RecordAdmin, permitted
 
 
 class PinForm(forms.Form):
@@ -33,6 +35,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
     """Watch endpoints, and act on them; they are edited in their subscription."""
 
     masks = {"host_name": "masked_host", "recent_switches": "masked_switches"}
+    owner_path = "subscription__"
     actions = ["probe_now", "pin", "unpin", "enable", "disable"]
     list_display = [
         "subscription",
@@ -65,16 +68,22 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         "pinned_by",
         "disabled_at",
         "disabled_reason",
+        "deliveries",
         "recent_probes",
         "recent_switches",
     )
 
-    class Media:
-        css = badges.MEDIA
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         """Read subscription and health with each row."""
         return super().get_queryset(request).select_related("subscription", "health")
+
+    def has_pin_permission(self, request: HttpRequest) -> bool:
+        """Say whether the user may decide where the traffic goes."""
+        return permitted(request, "pin_endpoint")
+
+    def has_probe_permission(self, request: HttpRequest) -> bool:
+        """Say whether the user may have endpoints asked."""
+        return permitted(request, "probe_endpoint")
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Say whether the user may act on endpoints: those who may change them elsewhere."""
@@ -140,6 +149,13 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         health = parts.health_of(endpoint)
         return parts.moment(health.probed_at if health else None)
 
+    @admin.display(description=_("deliveries"))
+    def deliveries(self, endpoint: Endpoint) -> str:
+        """Those that were attempted there."""
+        address = reverse("admin:django_webhooks_delivery_changelist")
+        shown = _("those that were attempted there")
+        return format_html('<a href="{}?endpoint={}">{}</a>', address, endpoint.pk, shown)
+
     @admin.display(description=_("last probes"))
     def recent_probes(self, endpoint: Endpoint) -> str:
         """The health timeline."""
@@ -166,11 +182,13 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         """How the active endpoint of its subscription changed."""
         return parts.switches(endpoint.subscription)
 
-    @admin.action(description=_("Probe now"), permissions=["operate"])
+    @admin.action(description=_("Probe now"), permissions=["probe"])
     def probe_now(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         """Ask the endpoints whether they are alive, and say what they answer."""
         keys = list(queryset.filter(disabled_at__isnull=True).values_list("pk", flat=True))
         count = probes.check_all(using=queryset.db, endpoints=keys)
+        for endpoint in queryset.filter(pk__in=keys):
+            trail.note(self, request, endpoint, "endpoint.probed")
         bad = [
             one
             for one in Health.objects.using(queryset.db).filter(pk__in=keys)
@@ -188,7 +206,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
             messages.WARNING if bad or not count else messages.SUCCESS,
         )
 
-    @admin.action(description=_("Pin selected endpoints"), permissions=["operate"])
+    @admin.action(description=_("Pin selected endpoints"), permissions=["pin"])
     def pin(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> HttpResponse | None:
         """Send everything there, for a reason that is asked first."""
         endpoints = list(queryset)
@@ -196,7 +214,9 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         if "confirmed" in request.POST and form.is_valid():
             usable = [one for one in endpoints if one.is_usable]
             for endpoint in usable:
-                endpoint.pin(form.cleaned_data["reason"], by=request.user.get_username())
+                reason = form.cleaned_data["reason"]
+                endpoint.pin(reason, by=request.user.get_username())
+                trail.note(self, request, endpoint, "endpoint.pinned", reason=reason)
             self._tell(request, "pinned", len(usable))
             return None
         context = {
@@ -209,12 +229,13 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         }
         return TemplateResponse(request, "admin/django_webhooks/pin.html", context)
 
-    @admin.action(description=_("Lift the pin"), permissions=["operate"])
+    @admin.action(description=_("Lift the pin"), permissions=["pin"])
     def unpin(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         """Let the health of the endpoints decide again."""
         pinned = list(queryset.filter(pinned_at__isnull=False))
         for endpoint in pinned:
             endpoint.unpin(by=request.user.get_username())
+            trail.note(self, request, endpoint, "endpoint.unpinned")
         self._tell(request, "unpinned", len(pinned))
 
     @admin.action(description=_("Enable selected endpoints"), permissions=["operate"])
@@ -223,6 +244,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         found = list(queryset.filter(disabled_at__isnull=False))
         for endpoint in found:
             endpoint.enable()
+            trail.note(self, request, endpoint, "endpoint.enabled")
         self._tell(request, "enabled", len(found))
 
     @admin.action(description=_("Disable selected endpoints"), permissions=["operate"])
@@ -231,6 +253,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         found = list(queryset.filter(disabled_at__isnull=True))
         for endpoint in found:
             endpoint.disable(f"by {request.user.get_username()}")
+            trail.note(self, request, endpoint, "endpoint.disabled")
         self._tell(request, "disabled", len(found))
 
     def _tell(self, request: HttpRequest, done: str, count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -11,15 +11,18 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Event
+from . import timeline
 from .filters import EventTypeFilter
-from .mixins import RecordAdmin
+from .mixins import RecordAdmin, permitted
+from .moments import moment
 
 
 @admin.register(Event)
 class EventAdmin(RecordAdmin):
     """Look at events."""
 
-    list_display = ["message_id", "type", "owner_name", "created_at"]
+    list_display = ["message_id", "type", "owner_name", "recorded"]
+    sortable_by = ["message_id"]
     list_filter = [EventTypeFilter]
     search_fields = ["idempotency_key__exact"]
     search_help_text = _("Message id (msg_…) or idempotency key.")
@@ -28,9 +31,15 @@ class EventAdmin(RecordAdmin):
         "type",
         "owner_name",
         "idempotency_key",
-        "created_at",
+        "recorded",
         "sent",
     )
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show the body to those who may see payloads."""
+        found = super().get_fields(request, obj)
+        hidden = () if permitted(request, "view_payload") else ("sent",)
+        return [one for one in found if one not in hidden]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         """Leave the bodies where they are."""
@@ -49,5 +58,9 @@ class EventAdmin(RecordAdmin):
     @admin.display(description=_("body"))
     def sent(self, event: Event) -> str:
         """The body, easier to read than it is sent."""
-        text = json.dumps(event.payload, ensure_ascii=False, indent=2)
-        return format_html("<pre>{}</pre>", text)
+        return format_html("<pre>{}</pre>", timeline.pretty(bytes(event.body)))
+
+    @admin.display(description=_("recorded"), ordering="pk")
+    def recorded(self, event: Event) -> Any:
+        """When it was recorded."""
+        return moment(event.created_at)

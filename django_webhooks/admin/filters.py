@@ -1,15 +1,52 @@
-"""Filters of lists."""
+"""Filters of lists, and the selection that those of the deliveries' list amount to."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import catalog
+from ..models import Delivery, Subscription
+from ..sending import outbox
+from ..sending.selection import Selection
+from . import scope
+
+#: Subscriptions that are offered at the most; others are found by their name.
+OFFERED = 50
+
+RANGES = {
+    "1h": (_("Last hour"), timedelta(hours=1)),
+    "24h": (_("Last 24 hours"), timedelta(days=1)),
+    "7d": (_("Last 7 days"), timedelta(days=7)),
+    "30d": (_("Last 30 days"), timedelta(days=30)),
+}
+
+#: The usual reasons.
+REASONS = [
+    "timeout",
+    "connect_timeout",
+    "connection",
+    "dns",
+    "tls",
+    "protocol",
+    "redirect",
+    "blocked",
+    "receiver_refused",
+    "internal",
+    "expired",
+    "loop",
+    "subscription_deleted",
+    *(f"http_{code}" for code in (400, 401, 403, 404, 410, 429, 500, 502, 503, 504)),
+]
 
 
 class EventTypeFilter(admin.SimpleListFilter):
@@ -30,7 +67,192 @@ class EventTypeFilter(admin.SimpleListFilter):
         return queryset.filter(**{self.path: value}) if value else queryset
 
 
-class DeliveryEventTypeFilter(EventTypeFilter):
-    """The same, for deliveries."""
+class SelectionFilter(admin.SimpleListFilter):
+    """One field of a selection of deliveries."""
 
-    path = "event__type"
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the deliveries that the field selects."""
+        value = self.value()
+        if not value:
+            return queryset
+        try:
+            narrowed = selection({str(self.parameter_name): value})
+            return queryset & narrowed.deliveries(using=queryset.db)
+        except ValueError as error:
+            raise IncorrectLookupParameters(str(error)) from None
+
+
+class StatusFilter(SelectionFilter):
+    """What became of them."""
+
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        """Offer each status."""
+        return Delivery.Status.choices
+
+
+class DeliveryEventTypeFilter(SelectionFilter):
+    """The event types of the catalog."""
+
+    title = _("event type")
+    parameter_name = "event_type"
+    lookups = EventTypeFilter.lookups
+
+
+class SubscriptionFilter(SelectionFilter):
+    """The subscriptions, as far as a list can be read."""
+
+    title = _("subscription")
+    parameter_name = "subscription"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer the first by name, and the one that was asked for."""
+        rows = scope.narrow(request, Subscription.objects.using(outbox.database()))
+        found = [(str(key), name) for key, name in rows.values_list("pk", "name")[:OFFERED]]
+        asked = request.GET.get(str(self.parameter_name), "")
+        if _is_key(asked) and asked not in dict(found):
+            others = rows.filter(pk=asked).values_list("pk", "name")
+            found += [(str(key), name) for key, name in others]
+        return found
+
+
+class _EnteredFilter(SelectionFilter):
+    """A value that is entered rather than chosen."""
+
+    template = "admin/django_webhooks/entered_filter.html"
+    kind = "text"
+    #: What is usual.
+    suggestions: Sequence[str] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer nothing: the page has a field."""
+        return [("", "")]
+
+    def choices(self, changelist: Any) -> Any:
+        """Return what the field needs: the other parameters of the page, and the value."""
+        others = changelist.get_filters_params()
+        yield {
+            "others": [
+                (name, value)
+                for name, values in others.items()
+                if name != self.parameter_name
+                for value in (values if isinstance(values, list) else [values])
+            ],
+            "parameter": self.parameter_name,
+            "value": self.value() or "",
+            "kind": self.kind,
+            "suggestions": self.suggestions,
+            "query": changelist.get_query_string(remove=[self.parameter_name]),
+        }
+
+
+class ReasonFilter(_EnteredFilter):
+    """Why the last attempt failed, or why it is over."""
+
+    title = _("reason")
+    parameter_name = "reason"
+    suggestions = REASONS
+
+
+class StatusCodeFilter(_EnteredFilter):
+    """The status of the last answer."""
+
+    title = _("status code")
+    parameter_name = "status_code"
+    kind = "number"
+
+
+class HostFilter(_EnteredFilter):
+    """The host and port of an endpoint that was tried."""
+
+    title = _("host")
+    parameter_name = "host"
+
+
+class EndpointFilter(_EnteredFilter):
+    """An endpoint that was tried, by its key: the page of an endpoint leads here."""
+
+    title = _("endpoint")
+    parameter_name = "endpoint"
+
+    def has_output(self) -> bool:
+        """Show it where it is used."""
+        return bool(self.value())
+
+
+class BulkReplayFilter(EndpointFilter):
+    """The bulk replay that made them: its page leads here."""
+
+    title = _("bulk replay")
+    parameter_name = "bulk_replay"
+
+
+class SinceFilter(_EnteredFilter):
+    """From when on."""
+
+    title = _("recorded since")
+    parameter_name = "since"
+    kind = "datetime-local"
+
+
+class UntilFilter(_EnteredFilter):
+    """Until when."""
+
+    title = _("recorded before")
+    parameter_name = "until"
+    kind = "datetime-local"
+
+
+class RecentFilter(admin.SimpleListFilter):
+    """How long ago it was recorded."""
+
+    title = _("recorded")
+    parameter_name = "recent"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        """Offer ranges that end now."""
+        return [(key, name) for key, (name, _range) in RANGES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep what is not older."""
+        value = self.value()
+        if value not in RANGES:
+            return queryset
+        since = timezone.now() - RANGES[value][1]
+        return queryset & Selection(since=since).deliveries(using=queryset.db)
+
+
+#: Parameters of the deliveries' list that are fields of a selection.
+FIELDS = (
+    "status",
+    "event_type",
+    "subscription",
+    "endpoint",
+    "host",
+    "reason",
+    "bulk_replay",
+    "status_code",
+    "since",
+    "until",
+)
+
+
+def selection(params: Mapping[str, Any]) -> Selection:
+    """Return the selection that the parameters of the list's page amount to.
+
+    Raise ValueError for malformed ones.
+    """
+    values = {name: params[name] for name in FIELDS if params.get(name)}
+    if (recent := params.get("recent")) in RANGES:
+        values.setdefault("since", timezone.now() - RANGES[str(recent)][1])
+    return Selection.of(values)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -10,6 +10,10 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from .badges import MEDIA, SCRIPTS
+from .paging import BoundedPaginator
+from .scope import Scoped
+
 
 class MaskedHosts:
     """Show hosts to those who may see them, and to others enough to tell them apart.
@@ -53,11 +57,24 @@ def sees_hosts(request: HttpRequest) -> bool:
     return any(request.user.has_perm(one) for one in wanted)
 
 
-class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for type checkers alone
+def permitted(request: HttpRequest, codename: str) -> bool:
+    """Say whether the user has a permission of this app."""
+    return bool(request.user.has_perm(f"django_webhooks.{codename}"))
+
+
+class RecordAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]  # generic for type checkers alone
     """Rows that say what happened: to be looked at, neither added, changed nor deleted."""
 
+    paginator = BoundedPaginator
+    # A count for each choice of each filter reads the table as often.
+    show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     list_per_page = 50
+
+    class Media:
+        css = MEDIA
+        js = SCRIPTS
+
     #: Path to the event's key, for the search by message id.
     event_key = "pk"
 
@@ -78,11 +95,15 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for ty
     ) -> tuple[QuerySet[Any], bool]:
         """Find by message id (``msg_…``), by the record's own id, or by ``search_fields``."""
         term = search_term.strip()
-        key = _uuid(term.removeprefix("msg_"))
+        key = self.key_of(term)
         if key is None:
             return super().get_search_results(request, queryset, search_term)
         path = self.event_key if term.startswith("msg_") else "pk"
         return queryset.filter(**{path: key}), False
+
+    def key_of(self, term: str) -> uuid.UUID | None:
+        """Return the key that a message id or an id says, or None for any other text."""
+        return _uuid(term.removeprefix("msg_"))
 
 
 def _uuid(text: str) -> uuid.UUID | None:

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.template.loader import render_to_string
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from ..models import Endpoint, Health, Subscription, Switch
+from ..models import Delivery, Endpoint, Health, Subscription, Switch
+from . import badges
+from .moments import moment
+
+__all__ = ["deliveries", "label", "mark", "masked", "moment", "switches", "table"]
 
 #: Probes and switches shown on a page.
 SHOWN = 20
@@ -36,6 +40,38 @@ def switches(subscription: Subscription, *, show: Callable[[str], str] = str) ->
     )
 
 
+def deliveries(subscription: Subscription, *, using: str) -> str:
+    """Return the last deliveries of a subscription as a table, empty where there are none."""
+    found = (
+        Delivery.objects.using(using)
+        .filter(subscription=subscription)
+        .select_related("event")
+        .defer("event__body")
+        .order_by("-pk")[:10]
+    )
+    rows = [
+        (
+            format_html(
+                '<a href="{}">{}</a>',
+                reverse("admin:django_webhooks_delivery_change", args=[one.pk]),
+                f"msg_…{one.message_id[-12:]}",
+            ),
+            one.event.type,
+            badges.status(one.status, one.get_status_display()),
+            one.reason,
+            moment(one.created_at),
+        )
+        for one in found
+    ]
+    headings = [_("Message id"), _("Event type"), _("Status"), _("Reason"), _("Recorded")]
+    return table(headings, rows) if rows else ""
+
+
+def label(endpoint: Endpoint, *, sees: bool) -> str:
+    """Return host and role, the host masked for those who may not see it."""
+    return endpoint.label if sees else f"{masked(endpoint.host)} ({endpoint})"
+
+
 def masked(host: str) -> str:
     """Return enough of a host to tell it from others: its beginning and its end."""
     name, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "")
@@ -48,11 +84,6 @@ def table(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     """Return a table of text."""
     context = {"headings": list(headings), "rows": list(rows)}
     return render_to_string("admin/django_webhooks/rows.html", context)
-
-
-def moment(when: Any) -> str:
-    """Return a moment to the second, in the time of the reader."""
-    return date_format(localtime(when), "Y-m-d H:i:s") if when else "-"
 
 
 def mark(endpoint: Endpoint) -> str:

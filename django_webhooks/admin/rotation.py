@@ -1,10 +1,13 @@
-"""Rotation of signing keys: the question, and the page that shows new secrets once."""
+"""Rotation of signing keys: the question, and the page that shows new keys once."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from django import forms
+from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
@@ -12,8 +15,14 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
+from .. import signing
 from ..conf import settings
 from ..models import SigningKey, Subscription
+from . import trail
+from .mixins import permitted
+
+#: Where the session keeps the tokens of pages that were asked for and not answered yet.
+TOKENS = "webhooks_rotations"
 
 
 def _default_overlap() -> float:
@@ -23,6 +32,7 @@ def _default_overlap() -> float:
 class RotationForm(forms.Form):
     """How keys are rotated."""
 
+    token = forms.CharField(widget=forms.HiddenInput, required=False)
     overlap = forms.FloatField(
         label=_("Overlap in hours"),
         min_value=0,
@@ -33,24 +43,57 @@ class RotationForm(forms.Form):
             "0 ends them at once: for a key that leaked."
         ),
     )
-    kind = forms.ChoiceField(
-        label=_("Kind"),
-        required=False,
-        choices=[("", _("As before")), *SigningKey.Kind.choices],
-    )
+    kind = forms.ChoiceField(label=_("Kind"), required=False)
+
+    def __init__(self, *args: Any, sees_secrets: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["kind"]
+        if sees_secrets:
+            field.choices = [("", _("As before")), *SigningKey.Kind.choices]
+        else:
+            # Nobody could give the receiver a secret that nobody saw.
+            field.choices = [(one.value, one.label) for one in [SigningKey.Kind.ED25519]]
+            field.help_text = _(
+                "Without the permission to see secrets you can change to a public key only."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """A new key, or why there is none."""
+
+    subscription: Subscription
+    key: str = ""
+    error: str = ""
 
 
 def answer(
     admin: ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Subscription]
 ) -> HttpResponse:
-    """Ask for overlap and kind; once they are given, rotate and show the new keys."""
+    """Ask for overlap and kind; once they are given, rotate and show the new keys.
+
+    Each page that asks rotates once: to load the answer again rotates nothing.
+    """
     subscriptions = list(queryset)
-    form = RotationForm(request.POST if "confirmed" in request.POST else None)
-    rotated: list[tuple[Subscription, str, str]] = []
-    if "confirmed" in request.POST and form.is_valid():
-        for subscription in subscriptions:
-            rotated.append(_rotate(subscription, form.cleaned_data, by=request.user.get_username()))
-            admin.log_change(request, subscription, "Rotated the signing key.")
+    is_answer = "confirmed" in request.POST
+    sees_secrets = permitted(request, "see_secret")
+    form = RotationForm(
+        request.POST if is_answer else None,
+        sees_secrets=sees_secrets,
+        initial={"token": _token(request)},
+    )
+    rotated: list[Rotated] = []
+    is_repeated = False
+    if is_answer and form.is_valid():
+        is_repeated = not _take(request, form.cleaned_data["token"])
+        if not is_repeated:
+            rotated = [_rotate(admin, request, one, form.cleaned_data) for one in subscriptions]
+    if is_repeated:
+        admin.message_user(
+            request,
+            _("This was done already: the keys were not rotated again."),
+            messages.WARNING,
+        )
     context = {
         **admin.admin_site.each_context(request),
         "title": _("New signing keys") if rotated else _("Rotate signing keys"),
@@ -58,18 +101,42 @@ def answer(
         "subscriptions": subscriptions,
         "form": form,
         "rotated": rotated,
+        "is_repeated": is_repeated,
         "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        "media": admin.media,
     }
     page = TemplateResponse(request, "admin/django_webhooks/rotate.html", context)
     page["Cache-Control"] = "no-store"
     return page
 
 
+def _token(request: HttpRequest) -> str:
+    if "confirmed" in request.POST:
+        return ""
+    token = uuid4().hex
+    request.session[TOKENS] = [*request.session.get(TOKENS, []), token][-10:]
+    return token
+
+
+def _take(request: HttpRequest, token: str) -> bool:
+    tokens = request.session.get(TOKENS, [])
+    if token not in tokens:
+        return False
+    request.session[TOKENS] = [one for one in tokens if one != token]
+    return True
+
+
 def _rotate(
-    subscription: Subscription, how: dict[str, Any], *, by: str
-) -> tuple[Subscription, str, str]:
+    admin: ModelAdmin[Any], request: HttpRequest, subscription: Subscription, how: dict[str, Any]
+) -> Rotated:
+    by = request.user.get_username()
     try:
         key = subscription.rotate_key(kind=how["kind"], overlap=how["overlap"] * 3600, by=by)
     except ValueError as error:
-        return subscription, "", str(error)
-    return subscription, key.public_key or key.secret, ""
+        return Rotated(subscription=subscription, error=str(error))
+    trail.note(
+        admin, request, subscription, "subscription.key_rotated",
+        overlap_hours=how["overlap"], kind=key.kind,
+    )  # fmt: skip
+    shown = key.public_key if key.kind == signing.ED25519 else key.secret
+    return Rotated(subscription=subscription, key=shown)

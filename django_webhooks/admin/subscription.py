@@ -5,33 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import signing
+from .. import catalog, signing, tasks
 from ..fields import sealed_fields
 from ..models import Endpoint, SigningKey, Subscription, Switch
-from ..validators import validate_pattern, validate_secret
-from . import badges, parts, rotation
+from ..models.owner import OwnerKey
+from ..sending import outbox, statistics
+from ..validators import validate_secret
+from . import badges, charts, event_types, operations, parts, rotation, scope, trail
 from .doors import EndpointInline
-from .mixins import MaskedHosts
+from .mixins import MaskedHosts, permitted
+from .paging import BoundedPaginator
+from .scope import Scoped
+from .trail import Audited
 
 
 class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for type checkers alone
-    """A subscription with its event types as lines of text."""
+    """A subscription with its event types, its owner, and its first signing key."""
 
-    event_types = forms.CharField(
+    #: Whose subscriptions the user may make; None for anybody's.
+    owners: list[OwnerKey] | None = None
+
+    declared_types = forms.MultipleChoiceField(
         label=_("Event types"),
-        widget=forms.Textarea(attrs={"rows": 4, "cols": 60}),
-        help_text=_("One on each line: a name such as order.paid, order.* or *."),
+        required=False,
+        choices=event_types.declared,
+        widget=event_types.SearchedBoxes,
     )
-
+    event_types = forms.CharField(
+        label=_("Patterns"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
+        help_text=_("One on each line: order.* for all that begins so, * for everything."),
+    )
+    owner = forms.CharField(
+        label=_("Owner"),
+        required=False,
+        max_length=165,
+        help_text=_("The model and the key of a tenant, such as shop.shop:7; empty for none."),
+    )
     signing_secret = forms.CharField(
         label=_("Signing secret"),
         max_length=120,
@@ -47,17 +72,67 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic fo
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial.setdefault("event_types", "\n".join(self.instance.event_types))
+        names = {one.name for one in catalog.all()}
+        patterns = self.instance.event_types
+        self.initial.setdefault("declared_types", [one for one in patterns if one in names])
+        self.initial.setdefault("event_types", "\n".join(p for p in patterns if p not in names))
         if not self.instance._state.adding:
             # It is shown once; afterwards keys are rotated.
-            del self.fields["signing_secret"]
+            self.fields.pop("signing_secret", None)
+        self._offer_owners()
+
+    def _offer_owners(self) -> None:
+        if "owner" not in self.fields:
+            return
+        key = self.instance.owner_key
+        self.initial.setdefault("owner", f"{key.type}:{key.id}" if key.type else "")
+        if self.owners is None:
+            return
+        # Who is limited to some owners makes subscriptions for these alone.
+        choices = [(f"{one.type}:{one.id}", f"{one.type} {one.id}") for one in self.owners]
+        self.fields["owner"] = forms.ChoiceField(label=_("Owner"), choices=choices)
+        self.fields.pop("is_global", None)
+
+    def clean_owner(self) -> OwnerKey:
+        """Return the owner, who exists."""
+        entered = self.cleaned_data["owner"]
+        if not entered:
+            return OwnerKey()
+        kind, _colon, key = entered.partition(":")
+        candidate = Subscription(owner_type=kind.lower(), owner_id=key)
+        try:
+            owner = candidate.owner
+        except (ValueError, ValidationError):
+            owner = None
+        if owner is None:
+            raise ValidationError(
+                _("There is no %(owner)s; write app.model:key, such as shop.shop:7."),
+                code="unknown",
+                params={"owner": entered},
+            )
+        return OwnerKey.of(owner)
 
     def clean_event_types(self) -> list[str]:
         """Return the patterns, each once."""
         patterns = list(dict.fromkeys(self.cleaned_data["event_types"].split()))
+        known = [] if self.instance._state.adding else self.instance.event_types
         for pattern in patterns:
-            validate_pattern(pattern)
+            event_types.check(pattern, known=known)
         return patterns
+
+    def clean(self) -> Any:
+        """Put boxes and patterns together, and the owner where the constraints look for it."""
+        cleaned = super().clean()
+        if "event_types" in self.cleaned_data:
+            chosen = self.cleaned_data.get("declared_types", [])
+            together = dict.fromkeys([*chosen, *self.cleaned_data["event_types"]])
+            if not together:
+                self.add_error("declared_types", _("Choose at least one event type."))
+            self.cleaned_data["event_types"] = list(together)
+        owner = self.cleaned_data.get("owner")
+        if isinstance(owner, OwnerKey):
+            self.instance.owner_type, self.instance.owner_id = owner.type, owner.id
+        return cleaned
 
     def save(self, commit: bool = True) -> Subscription:
         """Save the subscription, and its patterns with it."""
@@ -69,11 +144,13 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic fo
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg]  # generic for type checkers alone
+class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type: ignore[type-arg]  # generic for type checkers alone
     """Edit subscriptions, pause and resume them."""
 
     masks = {"active_host": "masked_active", "recent_switches": "masked_switches"}
     form = SubscriptionForm
+    paginator = BoundedPaginator
+    change_form_template = "admin/django_webhooks/subscription.html"
     actions = ["pause", "resume", "fail_back", "rotate_keys"]
     inlines = [EndpointInline]
     list_display = [
@@ -90,6 +167,7 @@ class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg
     search_fields = ["name", "owner_id__exact"]
     show_full_result_count = False
     readonly_fields = [
+        "listens_to",
         "status",
         "status_reason",
         "flow_changed_at",
@@ -102,6 +180,71 @@ class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg
 
     class Media:
         css = badges.MEDIA
+        js = badges.SCRIPTS
+
+    def get_urls(self) -> list[Any]:
+        """Add the pages of the operations."""
+        operate = path(
+            "<uuid:key>/operate/<slug:name>/",
+            self.admin_site.admin_view(self.operate_view),
+            name="django_webhooks_subscription_operate",
+        )
+        return [operate, *super().get_urls()]
+
+    def operate_view(self, request: HttpRequest, key: UUID, name: str) -> HttpResponse:
+        """Ask what an operation has to know, do it, and go back."""
+        operation = operations.OPERATIONS.get(name)
+        row = self.get_object(request, str(key))
+        if operation is None or row is None:
+            raise Http404
+        if not permitted(request, operation.permission) or not self.has_view_permission(
+            request, row
+        ):
+            raise PermissionDenied
+        back = HttpResponseRedirect(
+            reverse("admin:django_webhooks_subscription_change", args=[key])
+        )
+        if not operation.applies(row):
+            self.message_user(request, _("There is nothing to do."), messages.WARNING)
+            return back
+        if name in operations.ASK_THEMSELVES:
+            return operation.run(self, request, row, None) or back
+        data = request.POST if request.method == "POST" else None
+        form = operation.form(data, request=request, row=row)
+        if data is not None and form.is_valid():
+            answer = operation.run(self, request, row, form)
+            if not form.errors:
+                return answer or back
+        context = {
+            **self.admin_site.each_context(request),
+            "title": operation.title,
+            "opts": self.opts,
+            "original": row,
+            "operation": operation,
+            "form": form,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/django_webhooks/operation.html", context)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Limit the owners."""
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        form.owners = scope.owners(request)
+        return form
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Say whether the user may stop and start the traffic."""
+        return permitted(request, "pause_subscription")
+
+    def has_pin_permission(self, request: HttpRequest) -> bool:
+        """Say whether the user may decide where the traffic goes."""
+        return permitted(request, "pin_endpoint")
+
+    def has_rotate_permission(self, request: HttpRequest) -> bool:
+        """Say whether the user may rotate signing keys."""
+        return permitted(request, "rotate_key")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         """Read the patterns and endpoints of all rows at once."""
@@ -113,6 +256,8 @@ class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg
     ) -> Any:
         """Warn of what cannot be decrypted."""
         subscription = kwargs.get("obj")
+        if subscription is not None:
+            context.update(self._summary(request, subscription))
         if subscription is not None and request.method == "GET":
             rows = [*subscription.endpoints.all(), *subscription.signing_keys.all()]
             whys = {why for row in rows for why in sealed_fields(row).values()}
@@ -125,9 +270,38 @@ class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg
                 )
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def _summary(self, request: HttpRequest, subscription: Subscription) -> dict[str, Any]:
+        """Return what the page shows above the form."""
+        using = outbox.database()
+        day = statistics.RANGES["24h"]
+        figures = statistics.figures(day, subscriptions=[subscription.pk], using=using)
+        words = _("Last 24 hours: %(arrived)d arrived, %(given_up)d given up.") % {
+            "arrived": figures.succeeded,
+            "given_up": figures.given_up,
+        }
+        allowed = [
+            one
+            for one in operations.OPERATIONS.values()
+            if permitted(request, one.permission) and one.applies(subscription)
+        ]
+        recent = ""
+        if permitted(request, "view_delivery"):
+            recent = parts.deliveries(subscription, using=using)
+        return {
+            "operations": allowed,
+            "recent": recent,
+            "sparkline": charts.sparkline(
+                [one.succeeded for one in figures.parts],
+                [one.given_up for one in figures.parts],
+                title=str(words),
+            ),
+            "sparkline_words": words,
+        }
+
     def get_fieldsets(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
         """Show the signing secret while it is new, and enough to tell it apart afterwards."""
-        signatures = ["keys" if obj else "signing_secret", "signature_style"]
+        first_key = ["signing_secret"] if permitted(request, "see_secret") else []
+        signatures = [*(["keys"] if obj else first_key), "signature_style"]
         state = ["status", "status_reason", "unreadable_since", "flow_changed_at", "created_at"]
         policy = ["timeout", "retry_attempts", "retry_base", "retry_cap", "client_errors_final"]
         thresholds = [
@@ -141,9 +315,15 @@ class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg
             "failback",
             *(self._masked(request, ["recent_switches"]) if obj else []),
         ]
-        audience = ["owner_name", "is_global"] if obj else ["is_global"]
+        is_limited = scope.owners(request) is not None
+        audience = ["owner_name" if obj and is_limited else "owner"]
+        if not is_limited:
+            audience.append("is_global")
+        types = ["declared_types", "event_types"]
+        if obj and not self.has_change_permission(request, obj):
+            types, audience = ["listens_to"], ["owner_name", "is_global"]
         return [
-            (None, {"fields": ["name", "description", "event_types", *audience]}),
+            (None, {"fields": ["name", "description", *types, *audience]}),
             (_("Signatures"), {"fields": signatures}),
             (_("Delivery"), {"fields": policy}),
             (_("Failover"), {"fields": failover}),
@@ -234,35 +414,39 @@ class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg
             ),
         )
 
-    @admin.action(description=_("Pause selected subscriptions"), permissions=["change"])
+    @admin.action(description=_("Pause selected subscriptions"), permissions=["pause"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
         """Stop sending; what happens meanwhile waits."""
         found = list(queryset.filter(status=Subscription.Status.ACTIVE))
         for subscription in found:
-            subscription.pause(f"by {request.user}")
+            subscription.pause(f"by {request.user.get_username()}")
+            trail.note(self, request, subscription, "subscription.paused")
         message = ngettext(
             "%(count)d subscription paused.", "%(count)d subscriptions paused.", len(found)
         )
         self.message_user(request, message % {"count": len(found)}, _level(found))
 
-    @admin.action(description=_("Resume selected subscriptions"), permissions=["change"])
+    @admin.action(description=_("Resume selected subscriptions"), permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
         """Send again, what waited first."""
         found = list(queryset.exclude(status=Subscription.Status.ACTIVE))
         for subscription in found:
             subscription.resume()
+            trail.note(self, request, subscription, "subscription.resumed")
+        if found:
+            transaction.on_commit(lambda: tasks.wake([]), using=queryset.db)
         message = ngettext(
             "%(count)d subscription resumed.", "%(count)d subscriptions resumed.", len(found)
         )
         self.message_user(request, message % {"count": len(found)}, _level(found))
 
-    @admin.action(
-        description=_("Switch back to the first healthy endpoint"), permissions=["change"]
-    )
+    @admin.action(description=_("Switch back to the first healthy endpoint"), permissions=["pin"])
     def fail_back(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
         """Leave the backup, although the subscription would stay there."""
         by = request.user.get_username()
         found = [one for one in queryset if one.fail_back("asked in the admin", by=by)]
+        for subscription in found:
+            trail.note(self, request, subscription, "subscription.failed_back")
         message = ngettext(
             "%(count)d subscription switched back.",
             "%(count)d subscriptions switched back.",
@@ -270,7 +454,7 @@ class SubscriptionAdmin(MaskedHosts, admin.ModelAdmin):  # type: ignore[type-arg
         )
         self.message_user(request, message % {"count": len(found)}, _level(found))
 
-    @admin.action(description=_("Rotate the signing keys"), permissions=["change"])
+    @admin.action(description=_("Rotate the signing keys"), permissions=["rotate"])
     def rotate_keys(
         self, request: HttpRequest, queryset: QuerySet[Subscription]
     ) -> HttpResponse | None:

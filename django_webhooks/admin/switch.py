@@ -16,6 +16,8 @@ class SwitchAdmin(MaskedHosts, RecordAdmin):
 
     masks = {"from_host": "masked_from", "to_host": "masked_to"}
 
+    owner_path = "subscription__"
+    sortable_by = ["created_at"]
     list_display = ["created_at", "subscription", "cause", "from_host", "to_host", "reason", "by"]
     list_filter = ["cause"]
     list_select_related = ["subscription"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.utils import timezone
 
 from django_webhooks import catalog, tasks
-from django_webhooks.models import Attempt, Delivery
+from django_webhooks.models import Attempt, AuditEntry, BulkReplay, Delivery
+from django_webhooks.sending import bulk_replays
+from django_webhooks.sending.selection import Selection
 from tests import factories, pages
 
 pytestmark = pytest.mark.django_db
@@ -118,36 +122,125 @@ def test_rows_are_filtered_by_event_type(admin_client):
         assert found[0].pk in {delivery.pk, delivery.event.pk}
 
 
+def replay_page(client, *rows, **changed):
+    """Follow the action to the page that asks, and answer it."""
+    asked = pages.act(client, "delivery", "replay_deliveries", *rows)
+    form = asked.context["form"]
+    data = {one.html_name: one.value() for one in form if one.value() is not None}
+    data |= {"reason": "an outage", "begin": "1"} | changed
+    address = f"{asked.request['PATH_INFO']}?{asked.request['QUERY_STRING']}"
+    return asked, client.post(address, {k: v for k, v in data.items() if v is not None})
+
+
 def test_selected_deliveries_are_replayed(
     admin_client, monkeypatch, django_capture_on_commit_callbacks
 ):
-    woken = []
-    monkeypatch.setattr(tasks, "wake", woken.extend)
+    begun = []
+    monkeypatch.setattr(tasks, "begin_replay", begun.append)
     over, waits = given_up(), factories.delivery()
 
     with django_capture_on_commit_callbacks(execute=True):
-        response = pages.act(admin_client, "delivery", "replay_deliveries", over, waits)
+        asked, response = replay_page(admin_client, over, waits)
 
-    new = Delivery.objects.get(replay_of=over)
-    assert woken == [str(new.pk)]
-    replayed, left_out = pages.messages_of(response)
-    assert replayed == "1 delivery replayed."
-    assert left_out.startswith("1 delivery was left out")
+    made = BulkReplay.objects.get()
+    assert asked.context["count"] == 1
+    assert begun == [str(made.pk)]
+    assert response.status_code == 302
+    assert response["Location"] == pages.url("bulkreplay", "change", made.pk)
+    assert (made.by, made.reason, made.total) == ("admin", "an outage", 1)
+    bulk_replays.go_on(made.pk)
+    assert Delivery.objects.get(replay_of=over).bulk_replay == made
 
 
-def test_a_replay_to_a_paused_subscription_waits(
+def test_a_second_click_begins_nothing(admin_client, monkeypatch):
+    monkeypatch.setattr(tasks, "begin_replay", lambda key: None)
+    over = given_up()
+
+    _, first = replay_page(admin_client, over)
+    token = str(BulkReplay.objects.get().token)
+    _, second = replay_page(admin_client, over, token=token)
+
+    assert first["Location"] == second["Location"]
+    assert BulkReplay.objects.count() == 1
+
+
+def test_all_of_a_filter_are_replayed_by_the_filter(admin_client):
+    over, other = given_up(), given_up(name="other")
+    address = f"{pages.url('delivery')}?subscription={over.subscription_id}&status=given_up"
+
+    response = admin_client.post(
+        address,
+        {
+            "action": "replay_deliveries",
+            "_selected_action": [over.pk],
+            "select_across": "1",
+        },
+        follow=True,
+    )
+
+    assert f"subscription={over.subscription_id}" in response.request["QUERY_STRING"]
+    assert response.context["count"] == 1
+    assert other.subscription_id != over.subscription_id
+
+
+def test_a_replay_asks_for_a_reason_and_counts_again(admin_client):
+    over = given_up()
+
+    _, response = replay_page(admin_client, over, reason="")
+    _, counted = replay_page(admin_client, over, begin=None, count="1", status="succeeded")
+
+    assert "reason" in response.context["form"].errors
+    assert counted.context["count"] == 0
+    assert BulkReplay.objects.count() == 0
+
+
+@pytest.mark.parametrize("query", ["", "?ids=nonsense", "?since=never", "?subscription=7"])
+def test_a_replay_of_nothing_in_particular_is_refused(admin_client, query):
+    response = admin_client.get(pages.url("bulkreplay", "add") + query, follow=True)
+
+    assert response.request["PATH_INFO"] == pages.url("delivery")
+    assert len(pages.messages_of(response)) == 1
+
+
+def test_a_bulk_replay_shows_how_far_it_is_and_is_stopped(admin_client):
+    given_up()
+    made = bulk_replays.start(Selection(status="given_up"), reason="outage", by="admin")
+    bulk_replays.go_on(made.pk)
+    page = pages.url("bulkreplay", "change", made.pk)
+
+    text = admin_client.get(page).content.decode()
+    stopped = admin_client.post(pages.url("bulkreplay", "stop", made.pk), follow=True)
+
+    assert "1 of 1 done: 1 replayed, 0 left out." in text
+    assert "Waiting</span> 1" in text
+    assert stopped.status_code == 200
+    assert admin_client.get(pages.url("bulkreplay")).status_code == 200
+
+
+def test_what_waits_is_tried_now_or_cancelled(
     admin_client, monkeypatch, django_capture_on_commit_callbacks
 ):
     woken = []
     monkeypatch.setattr(tasks, "wake", woken.append)
-    over = given_up()
-    over.subscription.pause()
+    later, held = factories.delivery(), factories.delivery(name="held", url=None)
+    Delivery.objects.filter(pk=later.pk).update(due_at=timezone.now() + timedelta(hours=5))
+    Delivery.objects.filter(pk=held.pk).update(due_at=None)
 
-    with django_capture_on_commit_callbacks(execute=True):
-        pages.act(admin_client, "delivery", "replay_deliveries", over)
+    tried = pages.messages_of(pages.act(admin_client, "delivery", "try_now", later, held))
+    cancelled = pages.messages_of(pages.act(admin_client, "delivery", "cancel_deliveries", held))
 
-    assert Delivery.objects.get(replay_of=over).due_at is None
-    assert woken == []
+    later.refresh_from_db()
+    held.refresh_from_db()
+    assert later.due_at <= timezone.now() + timedelta(seconds=1)
+    assert woken == [[]]
+    assert tried[0] == "1 delivery is tried now."
+    assert "waits for its subscription" in tried[1]
+    assert cancelled == ["1 delivery cancelled."]
+    assert (held.status, held.reason) == ("cancelled", "by admin")
+    assert set(AuditEntry.objects.values_list("action", "by")) == {
+        ("deliveries.tried_now", "admin"),
+        ("deliveries.cancelled", "admin"),
+    }
 
 
 def test_those_who_may_only_look_may_not_replay(client):

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _event_types():
-    for name in ("order.paid", "order.sent"):
-        catalog.declare(name)
+    for name in ("order.paid", "order.sent", "user.joined"):
+        catalog.declare(name, description=f"About {name}", example={"id": 7})
     yield
-    for name in ("order.paid", "order.sent"):
+    for name in ("order.paid", "order.sent", "user.joined"):
         catalog.forget(name)
 
 
@@ -27,6 +27,7 @@ def test_a_subscription_is_added_with_its_event_types_and_endpoint(admin_client)
     page = pages.url("subscription", "add")
     data = pages.form_of(admin_client.get(page)) | {
         "name": "CRM",
+        "declared_types": ["user.joined"],
         "event_types": "order.*\n  user.joined\norder.*",
         "endpoints-0-url": "https://example.com/hook",
     }
@@ -56,7 +57,9 @@ def test_a_subscription_is_changed(admin_client):
     data = pages.form_of(response)
     assert data["event_types"] == "order.*\nuser.*"
 
-    admin_client.post(page, data | {"event_types": "order.paid", "name": "ERP"})
+    admin_client.post(
+        page, data | {"event_types": "", "declared_types": ["order.paid"], "name": "ERP"}
+    )
 
     subscription = Subscription.objects.get()
     assert (subscription.name, subscription.event_types) == ("ERP", ["order.paid"])

@@ -267,11 +267,16 @@ class TestAdmin:
             "confirmed": "1",
             "overlap": "2",
             "kind": "",
+            "token": asked.context["form"]["token"].value(),
         }
 
         done = admin_client.post(pages.url("subscription"), data)
         page = admin_client.get(pages.url("subscription", "change", subscription.pk))
+        again = admin_client.post(pages.url("subscription"), data)
 
+        assert pages.messages_of(again) == [
+            "This was done already: the keys were not rotated again."
+        ]
         new = Subscription.objects.get().signing_secret
         assert "Overlap in hours" in asked.content.decode()
         assert new.encode() in done.content.replace(b"&#x2B;", b"+").replace(b"&#x3D;", b"=")
@@ -287,7 +292,9 @@ class TestAdmin:
         subscription = factories.subscription()
         for _ in range(MAX_KEYS - 1):
             subscription.rotate_key()
-        data = {"action": "rotate_keys", "_selected_action": [subscription.pk]}
+        asked = pages.act(admin_client, "subscription", "rotate_keys", subscription)
+        token = asked.context["form"]["token"].value()
+        data = {"action": "rotate_keys", "_selected_action": [subscription.pk], "token": token}
 
         wrong = admin_client.post(
             pages.url("subscription"), data | {"confirmed": "1", "overlap": "-1"}

@@ -1,0 +1,347 @@
+"""Bulk replays: the page that counts before it begins, and the page that shows how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from .. import tasks
+from ..conf import settings
+from ..models import BulkReplay, Delivery, Endpoint, Subscription
+from ..sending import bulk_replays, outbox
+from ..sending.bulk_replays import NothingToReplay
+from ..sending.replay import Manner
+from ..sending.selection import Selection
+from . import badges, filters, parts, scope
+from .mixins import RecordAdmin, permitted, sees_hosts
+from .moments import moment
+
+#: So far the selected deliveries are counted before they are replayed.
+COUNTED = 1_000_000
+
+_MOMENT: Any = {"attrs": {"type": "datetime-local", "step": 1}, "format": "%Y-%m-%dT%H:%M:%S"}
+
+
+class ReplayForm(forms.Form):
+    """Which of the selected deliveries are replayed, where to, how fast and why."""
+
+    token = forms.UUIDField(widget=forms.HiddenInput)
+    status = forms.ChoiceField(
+        label=_("Which"),
+        required=False,
+        choices=[
+            ("given_up", _("Those that were given up")),
+            ("", _("All that are over, those that arrived included")),
+            ("succeeded", _("Those that arrived")),
+            ("cancelled", _("Those that were cancelled")),
+        ],
+    )
+    since = forms.DateTimeField(
+        label=_("Recorded since"), required=False, widget=forms.DateTimeInput(**_MOMENT)
+    )
+    until = forms.DateTimeField(
+        label=_("Recorded before"), required=False, widget=forms.DateTimeInput(**_MOMENT)
+    )
+    endpoint = forms.ChoiceField(
+        label=_("Send to"),
+        required=False,
+        help_text=_("A single endpoint can be chosen where all belong to one subscription."),
+    )
+    has_new_message_ids = forms.BooleanField(
+        label=_("New message ids"),
+        required=False,
+        help_text=_(
+            "For a receiver that lost what it had accepted. With the same ids it drops what it "
+            "has processed."
+        ),
+    )
+    rate = forms.IntegerField(
+        label=_("Deliveries a second"), min_value=1, max_value=100_000, help_text=_("At the most.")
+    )
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text=_("For those who come after you; it is kept with the audit trail."),
+    )
+
+    def __init__(self, *args: Any, endpoints: Any = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["endpoint"]
+        field.choices = [("", _("The active endpoint")), *endpoints]
+
+
+@admin.register(BulkReplay)
+class BulkReplayAdmin(RecordAdmin):
+    """Begin bulk replays, and watch them."""
+
+    change_form_template = "admin/django_webhooks/bulk_replay.html"
+    list_display = ["recorded", "reason", "by", "state", "progress"]
+    list_filter = ["status"]
+    search_fields = ["reason", "by"]
+    sortable_by = ["recorded"]
+    fields = readonly_fields = (
+        "by",
+        "recorded",
+        "reason",
+        "selected",
+        "sent_to",
+        "has_new_message_ids",
+        "rate",
+        "finished",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BulkReplay]:
+        """Show who is limited to some owners what they began themselves."""
+        rows: QuerySet[BulkReplay] = admin.ModelAdmin.get_queryset(self, request)
+        if scope.owners(request) is not None:
+            rows = rows.filter(by=request.user.get_username())
+        return rows
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Those who may replay."""
+        return permitted(request, "replay_delivery")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Those who may replay, and those who may look at deliveries."""
+        return self.has_add_permission(request) or permitted(request, "view_delivery")
+
+    def get_urls(self) -> list[Any]:
+        """Add the verb that stops one."""
+        stop = path(
+            "<uuid:key>/stop/",
+            self.admin_site.admin_view(self.stop_view),
+            name="django_webhooks_bulkreplay_stop",
+        )
+        return [stop, *super().get_urls()]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Count what is selected, ask how it is to be replayed, and begin."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        using = outbox.database()
+        try:
+            chosen = _selection(request.GET, scope.stored(request))
+        except ValueError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:django_webhooks_delivery_changelist"))
+        form = self._form(request, chosen, using=using)
+        if request.method == "POST" and form.is_valid():
+            chosen = _narrowed(chosen, form.cleaned_data)
+            if "begin" in request.POST:
+                answer = self._begin(request, chosen, form, using=using)
+                if answer is not None:
+                    return answer
+        elif request.method != "POST":
+            chosen = _narrowed(chosen, dict(form.initial))
+        count = bulk_replays.candidates(chosen, using=using)[:COUNTED].count()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Replay deliveries"),
+            "opts": self.opts,
+            "form": form,
+            "count": count,
+            "chosen": _words(_fixed(chosen), sees=sees_hosts(request)),
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/django_webhooks/replay.html", context)
+
+    def _form(self, request: HttpRequest, chosen: Selection, *, using: str) -> ReplayForm:
+        endpoints = _endpoints(request, chosen, using=using)
+        if request.method == "POST":
+            return ReplayForm(request.POST, endpoints=endpoints)
+        status = chosen.status if chosen.status != Delivery.Status.WAITING else ""
+        if not chosen.ids and not chosen.status:
+            status = str(Delivery.Status.GIVEN_UP)
+        initial = {
+            "token": uuid4(),
+            "status": status,
+            "since": chosen.since,
+            "until": chosen.until,
+            "endpoint": request.GET.get("to", ""),
+            "rate": settings.WEBHOOKS_REPLAY_RATE,
+        }
+        return ReplayForm(initial=initial, endpoints=endpoints)
+
+    def _begin(
+        self, request: HttpRequest, chosen: Selection, form: ReplayForm, *, using: str
+    ) -> HttpResponse | None:
+        wanted = form.cleaned_data
+        by = request.user.get_username()
+        endpoint = UUID(wanted["endpoint"]) if wanted["endpoint"] else None
+        manner = Manner(endpoint=endpoint, has_new_message_id=wanted["has_new_message_ids"])
+        try:
+            with transaction.atomic(using=using):
+                made = bulk_replays.start(
+                    chosen,
+                    reason=wanted["reason"],
+                    by=by,
+                    manner=manner,
+                    rate=wanted["rate"],
+                    token=wanted["token"],
+                    using=using,
+                )
+                self.log_addition(request, made, "deliveries.replayed")
+                key = str(made.pk)
+                transaction.on_commit(lambda: tasks.begin_replay(key), using=using)
+        except NothingToReplay as error:
+            form.add_error(None, str(error))
+            return None
+        except ValueError as error:
+            form.add_error("endpoint", str(error))
+            return None
+        return HttpResponseRedirect(
+            reverse("admin:django_webhooks_bulkreplay_change", args=[made.pk])
+        )
+
+    def stop_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
+        """Stop one; what was replayed stays."""
+        one = self.get_object(request, str(key))
+        if request.method != "POST" or one is None or not self.has_add_permission(request):
+            raise PermissionDenied
+        if bulk_replays.stop(one, by=request.user.get_username()):
+            self.log_change(request, one, "deliveries.replay_stopped")
+            self.message_user(request, _("Stopped. What was replayed stays."), messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:django_webhooks_bulkreplay_change", args=[key]))
+
+    def render_change_form(self, request: HttpRequest, context: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # passed on
+        """Put the progress on the page."""
+        one: BulkReplay = kwargs["obj"]
+        counts = dict(one.deliveries.order_by().values_list("status").annotate(Count("pk")))
+        is_moving = bool(counts.get(Delivery.Status.WAITING)) or not one.is_over
+        context.update(
+            title=_("Bulk replay"),
+            subtitle=one.reason,
+            is_live=is_moving,
+            share=100 if one.is_over and not one.total else _share(one),
+            badge=self.state(one),
+            statuses=[
+                (badges.status(value, str(name)), counts[value])
+                for value, name in Delivery.Status.choices
+                if counts.get(value)
+            ],
+            can_stop=not one.is_over and self.has_add_permission(request),
+        )
+        return super().render_change_form(request, context, **kwargs)
+
+    @admin.display(description=_("created"), ordering="pk")
+    def recorded(self, one: BulkReplay) -> Any:
+        """When it was begun."""
+        return moment(one.created_at)
+
+    @admin.display(description=_("finished"))
+    def finished(self, one: BulkReplay) -> Any:
+        """When it was over."""
+        return moment(one.finished_at)
+
+    @admin.display(description=_("status"))
+    def state(self, one: BulkReplay) -> Any:
+        """Whether it is running."""
+        return badges.status(one.status, one.get_status_display())
+
+    @admin.display(description=_("progress"))
+    def progress(self, one: BulkReplay) -> str:
+        """How many of how many."""
+        words = _("%(seen)d of %(total)d, %(left_out)d left out")
+        return words % {"seen": one.seen, "total": one.total, "left_out": one.left_out}
+
+    @admin.display(description=_("selection"))
+    def selected(self, one: BulkReplay) -> str:
+        """What was selected, in words."""
+        return "; ".join(f"{name}: {value}" for name, value in _words(Selection.of(one.selection)))
+
+    @admin.display(description=_("sent to"))
+    def sent_to(self, one: BulkReplay) -> str:
+        """Where it goes."""
+        return str(one.endpoint) if one.endpoint else str(_("the active endpoint"))
+
+
+def _selection(params: QueryDict, owners: list[list[str]] | None) -> Selection:
+    """Return what the address of the page selects. Raise ValueError where that is nothing."""
+    if ids := params.get("ids"):
+        keys = [str(UUID(one)) for one in ids.split(",")[:1000]]
+        return Selection(ids=keys, owners=owners)
+    found = filters.selection(params)
+    if not found.stored and "everything" not in params:
+        raise ValueError(_("Select the deliveries that are to be replayed in this list."))
+    return Selection.of({**found.stored, "owners": owners})
+
+
+def _narrowed(chosen: Selection, wanted: dict[str, Any]) -> Selection:
+    own = {name: wanted.get(name) for name in ("status", "since", "until")}
+    return Selection.of({**chosen.stored, **{k: v for k, v in own.items() if v or k == "status"}})
+
+
+def _fixed(chosen: Selection) -> Selection:
+    """Return what the form does not ask."""
+    asked = ("status", "since", "until")
+    return Selection.of({k: v for k, v in chosen.stored.items() if k not in asked})
+
+
+def _endpoints(request: HttpRequest, chosen: Selection, *, using: str) -> list[tuple[str, str]]:
+    """Return the endpoints to choose from, where all belong to one subscription."""
+    keys = (
+        bulk_replays.candidates(chosen, using=using)
+        .values_list("subscription_id", flat=True)
+        .distinct()[:2]
+    )
+    found = [chosen.subscription] if chosen.subscription else [str(key) for key in keys]
+    if len(found) != 1:
+        return []
+    rows = Endpoint.objects.using(using).usable().filter(subscription_id=found[0])
+    sees = sees_hosts(request)
+    return [
+        (str(one.pk), parts.label(one, sees=sees))
+        for one in scope.narrow(request, rows, "subscription__")
+    ]
+
+
+def _words(chosen: Selection, *, sees: bool = False) -> list[tuple[str, str]]:
+    """Return a selection in words."""
+    stored = chosen.stored
+    stored.pop("owners", None)
+    words = {
+        "ids": _("deliveries"),
+        "status": _("status"),
+        "event_type": _("event type"),
+        "subscription": _("subscription"),
+        "endpoint": _("endpoint"),
+        "host": _("host"),
+        "reason": _("reason"),
+        "bulk_replay": _("bulk replay"),
+        "status_code": _("status code"),
+        "since": _("recorded since"),
+        "until": _("recorded before"),
+    }
+    found = []
+    for name, value in stored.items():
+        shown = str(value)
+        if name == "ids":
+            message = ngettext("%(count)d selected", "%(count)d selected", len(value))
+            shown = message % {"count": len(value)}
+        elif name == "subscription":
+            names = Subscription.objects.filter(pk=value).values_list("name", flat=True)
+            shown = names.first() or shown
+        elif name == "status":
+            shown = str(Delivery.Status(value).label)
+        elif name == "host" and not sees:
+            shown = parts.masked(shown)
+        found.append((str(words[name]), shown))
+    return found
+
+
+def _share(one: BulkReplay) -> int:
+    return min(100, round(100 * one.seen / one.total)) if one.total else 0
