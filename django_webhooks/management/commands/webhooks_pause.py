@@ -1,0 +1,58 @@
+"""Pause subscriptions, or resume them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from ... import tasks
+from ...models import AuditEntry
+from ...sending import outbox
+from .. import choosing
+
+
+class Command(BaseCommand):
+    """Stop the traffic to subscriptions; what happens meanwhile is recorded and waits."""
+
+    help = "Pause subscriptions; with --resume, send again, what waited first."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take subscriptions, and which of both."""
+        choosing.add_arguments(parser)
+        parser.add_argument("--resume", action="store_true", help="Resume them.")
+        parser.add_argument("--reason", default="", help="For those who come after you.")
+        parser.add_argument("--by", default="", help="Who asks, for the audit trail.")
+        parser.add_argument("--dry-run", action="store_true", help="Say which these would be.")
+
+    def handle(self, **options: Any) -> None:
+        """Do it to those that are not so already."""
+        using = outbox.database()
+        wanted, done = options["resume"], 0
+        verb = "resumed" if wanted else "paused"
+        for one in choosing.subscriptions(
+            options["subscriptions"], all=options["all"], using=using
+        ):
+            if one.is_active == wanted:
+                self.stdout.write(f"{one.name}: is {one.get_status_display().lower()} already.")
+                continue
+            done += 1
+            if options["dry_run"]:
+                self.stdout.write(f"{one.name}: would be {verb}.")
+                continue
+            with transaction.atomic(using=using):
+                if wanted:
+                    one.resume()
+                else:
+                    one.pause(options["reason"] or "webhooks_pause")
+                AuditEntry.objects.using(using).note(
+                    f"subscription.{verb}", one, by=options["by"], reason=options["reason"]
+                )
+            self.stdout.write(f"{one.name}: {verb}.")
+        if wanted and done and not options["dry_run"]:
+            tasks.wake([])
+        noun = "subscription" if done == 1 else "subscriptions"
+        would = "would be " if options["dry_run"] else ""
+        self.stdout.write(f"{done} {noun} {would}{verb}.")

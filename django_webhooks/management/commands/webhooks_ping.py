@@ -1,0 +1,89 @@
+"""Send a test event to subscriptions."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import ArgumentParser
+from functools import partial
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from ... import catalog, tasks
+from ...exceptions import WebhooksError
+from ...models import AuditEntry, Delivery
+from ...sending import dispatch, outbox
+from ...sending.outbox import Draft
+from .. import choosing
+
+
+class Command(BaseCommand):
+    """Record a test event for each subscription, and say what became of it."""
+
+    help = "Send a test event to subscriptions; exit with 1 unless all of them arrived."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take subscriptions, the event, and whether to wait."""
+        choosing.add_arguments(parser)
+        parser.add_argument("--event-type", help="A type of the catalog; the first unless named.")
+        parser.add_argument("--data", help="JSON; the example of the type unless given.")
+        parser.add_argument("--wait", type=float, default=15.0, help="Seconds for the result.")
+        parser.add_argument(
+            "--here", action="store_true", help="Send it in this process, without a worker."
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Say what would be sent.")
+
+    def handle(self, **options: Any) -> None:
+        """Send them, and print one line for each."""
+        using = outbox.database()
+        draft = _draft(options["event_type"], options["data"])
+        found = choosing.subscriptions(options["subscriptions"], all=options["all"], using=using)
+        if options["dry_run"]:
+            for one in found:
+                self.stdout.write(f"{one.name}: {draft.event_type} would be sent.")
+            return
+        made = []
+        for one in found:
+            try:
+                with transaction.atomic(using=using):
+                    made.append(delivery := outbox.record_for(one, draft, using=using))
+                    AuditEntry.objects.using(using).note(
+                        "subscription.tested", one, event_type=draft.event_type
+                    )
+                    if not options["here"]:
+                        transaction.on_commit(partial(tasks.wake, [str(delivery.pk)]), using=using)
+            except WebhooksError as error:
+                raise CommandError(str(error)) from None
+        if options["here"]:
+            dispatch.drain([one.pk for one in made], using=using)
+        ends = time.monotonic() + options["wait"]
+        while not all(_is_told(one, using=using) for one in made) and time.monotonic() < ends:
+            time.sleep(0.1)
+        for delivery in made:
+            name = delivery.subscription.name if delivery.subscription else "-"
+            self.stdout.write(f"{name}: {delivery.explain()}")
+        if any(one.status != Delivery.Status.SUCCEEDED for one in made):
+            raise SystemExit(1)
+
+
+def _is_told(delivery: Delivery, *, using: str) -> bool:
+    """Say whether there is something to tell: it is over, or its first attempt failed."""
+    delivery.refresh_from_db(using=using)
+    return delivery.is_over or (delivery.attempts_made > 0 and delivery.lease_token is None)
+
+
+def _draft(event_type: str | None, data: str | None) -> Draft:
+    types = catalog.all()
+    if event_type is None and not types:
+        raise CommandError("No event types are declared; name one with --event-type.")
+    name = event_type or types[0].name
+    try:
+        catalog.check(name)
+        example = next((one.example for one in types if one.name == name), None)
+        return Draft(event_type=name, data=json.loads(data) if data else (example or {}))
+    except WebhooksError as error:
+        raise CommandError(str(error)) from None
+    except ValueError as error:
+        raise CommandError(f"--data is not JSON: {error}.") from None
