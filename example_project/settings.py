@@ -50,7 +50,9 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "example_project.policy.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -88,6 +90,10 @@ CELERY_BEAT_SCHEDULE["django_webhooks.check_health"] = {
     **beat.SCHEDULE["django_webhooks.check_health"],
     "schedule": env.float("EXAMPLE_CHECK_SECONDS", 5.0),
 }
+CELERY_BEAT_SCHEDULE["django_webhooks.tally"] = {
+    **beat.SCHEDULE["django_webhooks.tally"],
+    "schedule": env.float("EXAMPLE_TALLY_SECONDS", 60.0),
+}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
@@ -100,6 +106,5 @@ WEBHOOKS_RETRY_BASE = env.float("WEBHOOKS_RETRY_BASE", 5.0)
 WEBHOOKS_RETRY_FACTOR = env.float("WEBHOOKS_RETRY_FACTOR", 6.0)
 WEBHOOKS_HEALTH_HOLD = env.float("WEBHOOKS_HEALTH_HOLD", 30.0)
 WEBHOOKS_PROBE_INTERVAL_UNHEALTHY = env.float("WEBHOOKS_PROBE_INTERVAL_UNHEALTHY", 10.0)
-WEBHOOKS_HEALTH_HOLD = env.float("WEBHOOKS_HEALTH_HOLD", 30.0)
-WEBHOOKS_PROBE_INTERVAL_UNHEALTHY = env.float("WEBHOOKS_PROBE_INTERVAL_UNHEALTHY", 10.0)
+WEBHOOKS_PROBE_INTERVAL = env.float("WEBHOOKS_PROBE_INTERVAL", 60.0)
 EXAMPLE_SIGNING_SECRET = env.str("EXAMPLE_SIGNING_SECRET", "")

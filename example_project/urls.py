@@ -9,6 +9,7 @@ from .shop import views
 
 urlpatterns = [
     path("", views.home),
+    path("favicon.ico", views.icon),
     path("admin/", admin.site.urls),
     path("orders/", views.orders),
     path("orders/<int:pk>/", views.order),

@@ -20,6 +20,11 @@ def home(request: HttpRequest) -> HttpResponse:
     return redirect("/admin/")
 
 
+def icon(request: HttpRequest) -> HttpResponse:
+    """There is none; browsers ask for it with every page."""
+    return HttpResponse(status=204)
+
+
 @csrf_exempt
 @require_POST
 def orders(request: HttpRequest) -> HttpResponse:
