@@ -37,8 +37,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    from django_webhooks.sending import listeners
+    from django_webhooks.sending import listeners, pulses
 
     listeners.forget_silence()
+    pulses._said.clear()
     yield
     listeners.forget_silence()

@@ -1,0 +1,259 @@
+"""The admin as staff use it: a real browser, a real server, a real worker and real receivers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.receivers import Answer, Receiver
+
+from .browser import PASSWORD, Example, looking
+from .stage import Stage, postgres_database, until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.postgres]
+
+
+@pytest.fixture
+def example(tmp_path):
+    with postgres_database() as database:
+        stage = Stage(tmp_path, database=database, broker="memory://")
+        (tmp_path / "example").mkdir()
+        try:
+            yield Example(stage)
+        finally:
+            stage.close()
+
+
+@pytest.fixture
+def shots(tmp_path):
+    return Path(os.environ.get("ADMIN_SCREENSHOTS", tmp_path / "screenshots"))
+
+
+@pytest.mark.timeout(300)
+def test_a_day_with_an_outage(example, shots):
+    primary, backup = Receiver(), Receiver()
+    with looking(example.site, shots) as staff:
+        staff.login()
+        page = staff.page
+
+        staff.go("overview/")
+        assert "There is no subscription yet" in page.content()
+        staff.see("overview-empty")
+
+        # A subscription with two endpoints, that gives up at once.
+        staff.go("subscription/add/")
+        page.fill("#id_name", "Warehouse")
+        page.get_by_placeholder("Search").fill("order.c")
+        assert not page.get_by_label("order.deleted").is_visible()
+        page.get_by_label("order.created").check()
+        page.fill("#id_retry_attempts", "1")
+        page.fill("#id_endpoints-0-url", primary.url)
+        page.get_by_role("link", name=re.compile("Add another Endpoint", re.I)).or_(
+            page.get_by_role("button", name=re.compile("Add another Endpoint", re.I))
+        ).click()
+        page.fill("#id_endpoints-1-url", backup.url)
+        page.fill("#id_endpoints-1-position", "1")
+        staff.see("subscription-add")
+        page.click("input[name=_continue]")
+        staff.wait_for("Nothing was delivered yet")
+        staff.see("subscription")
+        subscription = re.search(r"/([0-9a-f-]{36})/change/", page.url)[1]
+
+        # A test event arrives.
+        page.get_by_role("link", name="Send a test event").click()
+        page.get_by_label("Event type").select_option("order.created")
+        page.wait_for_url(re.compile("event_type=order.created"))
+        page.get_by_label("Data").fill('{"id": 77}')
+        staff.see("test-event")
+        page.get_by_role("button", name="Send").click()
+        staff.wait_for("Arrived at")
+        staff.see("delivery-arrived")
+        assert json.loads(primary.requests[0].body)["data"] == {"id": 77}
+
+        # The receivers break; what is created meanwhile is given up.
+        primary.answers = backup.answers = [Answer(500, body=b"<b>no</b>")]
+        for number in range(6):
+            order = {"number": f"A-{number}"}
+            requests.post(f"{example.site}/orders/", json=order, timeout=10).raise_for_status()
+        until(
+            lambda: len(primary.requests) + len(backup.requests) >= 5, "six orders were attempted"
+        )
+        staff.until("overview/?range=1h", "Unhealthy (http_500)")
+        staff.until("overview/?range=1h", "look at them")
+        staff.see("overview-outage")
+        page.emulate_media(color_scheme="dark")
+        staff.see("overview-dark")
+        page.emulate_media(color_scheme="light")
+        staff.go("endpoint/")
+        staff.see("endpoints")
+
+        # The receivers are well again; the failed ones are replayed.
+        primary.answers, backup.answers = [Answer(204)], [Answer(204)]
+        staff.until("overview/?range=1h", "On trial")
+        staff.go("delivery/?status=given_up")
+        failed = page.locator("#result_list tbody tr").count()
+        assert failed >= 3
+        staff.see("deliveries")
+        page.check("#action-toggle")
+        page.select_option("select[name=action]", "replay_deliveries")
+        page.click("button[name=index]")
+        assert f"{failed} deliveries are over" in page.content().replace("<strong>", "").replace(
+            "</strong>", ""
+        )
+        page.get_by_label("Reason").fill("the warehouse was down")
+        staff.see("replay")
+        page.get_by_role("button", name="Begin the replay").click()
+        staff.wait_for(f"{failed} of {failed} done")
+        page.wait_for_function("!document.querySelector('[data-webhooks-live]')", timeout=30_000)
+        assert f"Succeeded</span> {failed}" in page.content()
+        staff.see("replay-done")
+        bodies = [
+            json.loads(one.body) for one in primary.requests + backup.requests if one.status == 204
+        ]
+        numbers = {one["data"].get("number") for one in bodies} - {None}
+        assert numbers == {f"A-{number}" for number in range(6)}
+
+        # A failed delivery tells its story.
+        staff.go("delivery/?status=given_up")
+        page.locator("#result_list tbody tr a").first.click()
+        page.get_by_text("Request and answer").first.click()
+        page.get_by_text("Copy as curl").click()
+        assert "<b>no</b>" in page.locator("#webhooks-live").inner_text()
+        assert "webhook-signature: v1," in page.locator("#webhooks-curl").inner_text()
+        staff.see("delivery-failed")
+
+        # A key is rotated, and shown once.
+        staff.go(f"subscription/{subscription}/change/")
+        page.get_by_role("link", name="Rotate the signing key").click()
+        staff.see("rotate")
+        page.get_by_role("button", name="Rotate").click()
+        secret = page.locator("#webhooks-key-1").inner_text()
+        assert secret.startswith("whsec_")
+        page.reload()
+        assert secret not in page.content()
+
+        # The backup is pinned, and gets what comes.
+        staff.go(f"subscription/{subscription}/change/")
+        page.get_by_role("link", name="Pin an endpoint").click()
+        page.get_by_label("Endpoint").select_option(index=1)
+        page.get_by_label("Reason").fill("the primary moves house")
+        staff.see("pin")
+        page.get_by_role("button", name="Pin").click()
+        staff.wait_for("Pinned. Everything goes there now.")
+        before = len(backup.requests)
+        requests.post(f"{example.site}/orders/", json={"number": "B-1"}, timeout=10)
+        until(lambda: len(backup.requests) > before, "the backup got it")
+        staff.see("subscription-pinned")
+        for path in ("switch/", "auditentry/", "bulkreplay/", "attempt/", "event/"):
+            staff.go(path)
+            staff.see(path.strip("/"))
+    primary.close()
+    backup.close()
+
+
+def session(example):
+    """Log in without a browser."""
+    staff = requests.Session()
+    login = f"{example.site}/admin/login/"
+    staff.get(login, timeout=10)
+    token = staff.cookies["csrftoken"]
+    data = {"username": "ada", "password": PASSWORD, "csrfmiddlewaretoken": token}
+    staff.post(f"{login}?next=/admin/", data=data, timeout=10).raise_for_status()
+    return staff
+
+
+def begin(example, staff, *, rate):
+    """Begin a replay of all that was given up; return its address and how long that took."""
+    address = f"{example.site}/admin/django_webhooks/bulkreplay/add/?status=given_up"
+    form = staff.get(address, timeout=30).text
+    data = dict(re.findall(r'name="(csrfmiddlewaretoken|token)" value="([^"]+)"', form))
+    data |= {"status": "given_up", "rate": rate, "reason": "ten thousand", "begin": "1"}
+    began = time.monotonic()
+    answer = staff.post(address, data=data, timeout=30, allow_redirects=False)
+    took = time.monotonic() - began
+    # A second click.
+    again = staff.post(address, data=data, timeout=30, allow_redirects=False)
+    assert answer.headers["location"] == again.headers["location"]
+    return example.site + answer.headers["location"], took
+
+
+SEED = """
+from django.utils import timezone
+from django_webhooks.models import *
+from django_webhooks.sending import payloads
+s, new = Subscription.objects.get_or_create(name="many")
+if new:
+    Endpoint.objects.create(subscription=s, url={url!r})
+now = timezone.now()
+kind = "order.created"
+events = [
+    Event(type=kind, body=payloads.serialise(kind, {{"n": n}}, recorded_at=now))
+    for n in range({count})
+]
+Event.objects.bulk_create(events, batch_size=1000)
+Delivery.objects.bulk_create(
+    [
+        Delivery(event=e, subscription=s, status="given_up", reason="http_500", finished_at=now)
+        for e in events
+    ],
+    batch_size=1000,
+)
+"""
+COUNT = 10_000
+
+
+def progress(staff, address):
+    """Return how many are done, and whether it moves still."""
+    page = staff.get(address, timeout=30).text
+    return int(re.search(r"(\d+) of \d+ done", page)[1]), "data-webhooks-live" in page
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_are_replayed_from_the_admin(example):
+    receiver = Receiver()
+    example.python(SEED.format(url=receiver.url, count=COUNT))
+    staff = session(example)
+
+    address, took = begin(example, staff, rate=2000)
+    seen = []
+    while not seen or seen[-1] < COUNT:
+        done, _ = progress(staff, address)
+        seen.append(done)
+        time.sleep(0.3)
+    until(lambda: not progress(staff, address)[1], "all have been sent", seconds=120)
+
+    ids = [one.headers["webhook-id"] for one in receiver.requests]
+    print(f"\nThe request took {took:.2f} s; progress: {sorted(set(seen))}")
+    assert took < 2
+    assert len(set(seen)) >= 3
+    assert len(set(ids)) == COUNT
+    assert len(ids) == COUNT
+    receiver.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_killed_in_the_middle_of_a_replay_is_gone_on_from(example):
+    receiver = Receiver()
+    count = 3000
+    example.python(SEED.format(url=receiver.url, count=count))
+    staff = session(example)
+    worker = example.stage.children[1]
+
+    address, _ = begin(example, staff, rate=500)
+    until(lambda: progress(staff, address)[0] >= 1000, "a third is done")
+    example.stage.stop(worker, 9)
+    example.worker()
+    until(lambda: progress(staff, address) == (count, False), "all was sent", seconds=150)
+
+    ids = [one.headers["webhook-id"] for one in receiver.requests]
+    print(f"\n{len(ids) - len(set(ids))} requests were repeated, which were under way")
+    assert len(set(ids)) == count
+    # What a killed worker had under way may have arrived: two processes, each with a window.
+    assert len(ids) - len(set(ids)) <= 2 * 100
+    receiver.close()
