@@ -1,0 +1,130 @@
+"""Fill a database with a month of webhooks: ``python -m benchmarks.seed --attempts 1000000``.
+
+It makes the database of the benchmark of the admin anew, on PostgreSQL: 200 subscriptions with two
+endpoints each, and three deliveries for ten attempts. Rows are made by the server itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.admin_settings")
+
+SUBSCRIPTIONS = 200
+
+#: A time-ordered id (RFC 9562 section 5.7) for the moment ``at`` and the number ``n``.
+ID = """(lpad(to_hex((extract(epoch from {at}) * 1000)::bigint), 12, '0') || '7'
+    || substr(md5({n}::text || '{salt}'), 1, 3) || 'a' || substr(md5({n}::text || '{salt}'), 4, 15)
+    )::uuid"""
+
+ROWS = f"""
+CREATE TEMPORARY TABLE plan AS
+SELECT n, now() - interval '30 days' * (1 - n::float / %(deliveries)s) AS at,
+       (n::bigint * 7919 %% {SUBSCRIPTIONS})::int AS who,
+       n %% 29 = 0 AS failed, n %% 3 AS retries
+FROM generate_series(1, %(deliveries)s) AS n;
+
+CREATE TEMPORARY TABLE who AS
+SELECT s.id AS subscription_id, (row_number() OVER (ORDER BY s.name) - 1)::int AS who,
+       (SELECT e.id FROM django_webhooks_endpoint e
+        WHERE e.subscription_id = s.id AND e.position = 0) AS endpoint_id
+FROM django_webhooks_subscription s;
+
+INSERT INTO django_webhooks_event
+    (id, type, body, idempotency_key, owner_type, owner_id, hops, created_at)
+SELECT {ID.format(at="at", n="n", salt="e")}, 'order.paid',
+       '{{"type":"order.paid","timestamp":"","data":{{"id":1}}}}'::bytea, 'key-' || n, '', '', 0, at
+FROM plan;
+
+INSERT INTO django_webhooks_delivery
+    (id, event_id, subscription_id, replay, status, due_at, attempts_made, reason, created_at,
+     finished_at, has_new_message_id)
+SELECT {ID.format(at="at", n="n", salt="d")}, {ID.format(at="at", n="n", salt="e")},
+       subscription_id, 0,
+       CASE WHEN n > %(deliveries)s - 500 THEN 'waiting' WHEN failed THEN 'given_up'
+            ELSE 'succeeded' END,
+       CASE WHEN n > %(deliveries)s - 500 THEN at END,
+       1 + retries, CASE WHEN failed THEN 'http_503' ELSE '' END, at,
+       CASE WHEN n > %(deliveries)s - 500 THEN NULL
+            ELSE at + interval '1 second' * (random() * 5) END,
+       false
+FROM plan JOIN who USING (who);
+
+INSERT INTO django_webhooks_attempt
+    (id, delivery_id, endpoint_id, endpoint_host, number, started_at, duration_ms, outcome, reason,
+     status_code, detail, response_headers, response_body, is_late)
+SELECT {ID.format(at="at + interval '1 second' * number", n="(n::bigint * 10 + number)", salt="a")},
+       {ID.format(at="at", n="n", salt="d")}, endpoint_id, 'host-' || who || '.example',
+       number, at + interval '1 second' * number, (20 + random() * 400)::int,
+       CASE WHEN failed OR number <= retries THEN 'retry' ELSE 'succeeded' END,
+       CASE WHEN failed OR number <= retries THEN 'http_503' ELSE '' END,
+       CASE WHEN failed OR number <= retries THEN 503 ELSE 204 END, '', '{{}}', 'ok', false
+FROM plan JOIN who USING (who),
+     generate_series(1, CASE WHEN n %% 3 = 2 THEN 5 ELSE 3 END - (n %% 3 = 0)::int) AS number;
+"""
+
+
+def database() -> None:
+    """Make the database anew, and its tables."""
+    import psycopg
+    from django.conf import settings
+    from django.core.management import call_command
+
+    own = settings.DATABASES["default"]
+    with psycopg.connect(
+        host=own["HOST"],
+        port=own["PORT"] or 5432,
+        user=own["USER"],
+        password=own["PASSWORD"],
+        dbname="postgres",
+        autocommit=True,
+    ) as server:
+        server.execute(f'DROP DATABASE IF EXISTS "{own["NAME"]}" WITH (FORCE)')
+        server.execute(f'CREATE DATABASE "{own["NAME"]}"')
+    call_command("migrate", verbosity=0)
+
+
+def fill(deliveries: int) -> None:
+    """Make subscriptions, and rows for so many deliveries."""
+    from django.db import connection
+
+    from django_webhooks.models import Endpoint, Subscription
+
+    for number in range(SUBSCRIPTIONS):
+        made = Subscription(name=f"Subscription {number:03}", event_types=["order.*"])
+        made.save()
+        for position in range(2):
+            url = f"https://host-{number}.example/{position}"
+            Endpoint.objects.create(subscription=made, url=url, position=position)
+    with connection.cursor() as cursor:
+        cursor.execute(ROWS, {"deliveries": deliveries})
+        cursor.execute("VACUUM ANALYZE")
+
+
+def main() -> None:
+    """Fill the database, and count the tallies."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--attempts", type=int, default=1_000_000)
+    attempts = parser.parse_args().attempts
+    import django
+
+    django.setup()
+    from django_webhooks.models import Attempt, Delivery
+    from django_webhooks.sending import tallies
+
+    began = time.perf_counter()
+    database()
+    fill(attempts * 3 // 10)
+    print(
+        f"{Delivery.objects.count():,} deliveries and {Attempt.objects.count():,} attempts in "
+        f"{time.perf_counter() - began:.0f} s"
+    )
+    began = time.perf_counter()
+    periods = tallies.count(max_seconds=600)
+    print(f"{periods:,} periods were counted in {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
