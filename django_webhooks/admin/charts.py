@@ -57,13 +57,15 @@ def bars(series: Sequence[Series], *, labels: Sequence[str], title: str) -> Safe
                 '<g><title>{}</title>{}<rect class="webhooks-fill-none" x="{}" y="0" width="{}" '
                 'height="{}"/></g>',
                 f"{labels[index]} – {words}",
-                SafeString("".join(rects)),
+                format_html_join("", "{}", ((one,) for one in rects)),
                 f"{LEFT + index * step:.1f}",
                 f"{step:.1f}",
                 height,
             )
         )
-    return _svg(title, SafeString("".join(shapes)), labels=labels, top=top)
+    return _svg(
+        title, format_html_join("", "{}", ((one,) for one in shapes)), labels=labels, top=top
+    )
 
 
 def sparkline(good: Sequence[int], bad: Sequence[int], *, title: str) -> SafeString:
