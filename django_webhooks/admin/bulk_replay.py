@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -26,60 +25,10 @@ from ..sending.selection import Selection
 from . import badges, filters, parts, scope
 from .mixins import RecordAdmin, permitted, sees_hosts
 from .moments import moment
+from .replay_form import ReplayForm
 
 #: So far the selected deliveries are counted before they are replayed.
 COUNTED = 1_000_000
-
-_MOMENT: Any = {"attrs": {"type": "datetime-local", "step": 1}, "format": "%Y-%m-%dT%H:%M:%S"}
-
-
-class ReplayForm(forms.Form):
-    """Which of the selected deliveries are replayed, where to, how fast and why."""
-
-    token = forms.UUIDField(widget=forms.HiddenInput)
-    status = forms.ChoiceField(
-        label=_("Which"),
-        required=False,
-        choices=[
-            ("given_up", _("Those that were given up")),
-            ("", _("All that are over, those that arrived included")),
-            ("succeeded", _("Those that arrived")),
-            ("cancelled", _("Those that were cancelled")),
-        ],
-    )
-    since = forms.DateTimeField(
-        label=_("Recorded since"), required=False, widget=forms.DateTimeInput(**_MOMENT)
-    )
-    until = forms.DateTimeField(
-        label=_("Recorded before"), required=False, widget=forms.DateTimeInput(**_MOMENT)
-    )
-    endpoint = forms.ChoiceField(
-        label=_("Send to"),
-        required=False,
-        help_text=_("A single endpoint can be chosen where all belong to one subscription."),
-    )
-    has_new_message_ids = forms.BooleanField(
-        label=_("New message ids"),
-        required=False,
-        help_text=_(
-            "For a receiver that lost what it had accepted. With the same ids it drops what it "
-            "has processed."
-        ),
-    )
-    rate = forms.IntegerField(
-        label=_("Deliveries a second"), min_value=1, max_value=100_000, help_text=_("At the most.")
-    )
-    reason = forms.CharField(
-        label=_("Reason"),
-        max_length=200,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text=_("For those who come after you; it is kept with the audit trail."),
-    )
-
-    def __init__(self, *args: Any, endpoints: Any = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        field: Any = self.fields["endpoint"]
-        field.choices = [("", _("The active endpoint")), *endpoints]
 
 
 @admin.register(BulkReplay)

@@ -211,7 +211,7 @@ OPERATIONS = {
             intro=_("It is recorded, signed and sent to this subscription alone, whatever event "
                     "types it listens to."),
             submit=_("Send"),
-            permission="probe_endpoint",
+            permission="send_test",
             run=_test,
             form=TestForm,
         ),

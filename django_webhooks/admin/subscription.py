@@ -7,140 +7,29 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import catalog, signing, tasks
+from .. import tasks
 from ..fields import sealed_fields
 from ..models import Endpoint, SigningKey, Subscription, Switch
-from ..models.owner import OwnerKey
 from ..sending import outbox, statistics
-from ..validators import validate_secret
-from . import badges, charts, event_types, operations, parts, rotation, scope, trail
+from . import badges, charts, operations, parts, rotation, scope, trail
 from .doors import EndpointInline
 from .mixins import MaskedHosts, permitted
 from .paging import BoundedPaginator
 from .scope import Scoped
+from .subscription_form import SubscriptionForm
 from .trail import Audited
-
-
-class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for type checkers alone
-    """A subscription with its event types, its owner, and its first signing key."""
-
-    #: Whose subscriptions the user may make; None for anybody's.
-    owners: list[OwnerKey] | None = None
-
-    declared_types = forms.MultipleChoiceField(
-        label=_("Event types"),
-        required=False,
-        choices=event_types.declared,
-        widget=event_types.SearchedBoxes,
-    )
-    event_types = forms.CharField(
-        label=_("Patterns"),
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
-        help_text=_("One on each line: order.* for all that begins so, * for everything."),
-    )
-    owner = forms.CharField(
-        label=_("Owner"),
-        required=False,
-        max_length=165,
-        help_text=_("The model and the key of a tenant, such as shop.shop:7; empty for none."),
-    )
-    signing_secret = forms.CharField(
-        label=_("Signing secret"),
-        max_length=120,
-        initial=signing.generate_secret,
-        validators=[validate_secret],
-        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
-        help_text=_("The receiver needs it: whsec_ and 24 to 64 random bytes in base64, or whsk_."),
-    )
-
-    class Meta:
-        model = Subscription
-        exclude: Sequence[str] = ()
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        names = {one.name for one in catalog.all()}
-        patterns = self.instance.event_types
-        self.initial.setdefault("declared_types", [one for one in patterns if one in names])
-        self.initial.setdefault("event_types", "\n".join(p for p in patterns if p not in names))
-        if not self.instance._state.adding:
-            # It is shown once; afterwards keys are rotated.
-            self.fields.pop("signing_secret", None)
-        self._offer_owners()
-
-    def _offer_owners(self) -> None:
-        if "owner" not in self.fields:
-            return
-        key = self.instance.owner_key
-        self.initial.setdefault("owner", f"{key.type}:{key.id}" if key.type else "")
-        if self.owners is None:
-            return
-        # Who is limited to some owners makes subscriptions for these alone.
-        choices = [(f"{one.type}:{one.id}", f"{one.type} {one.id}") for one in self.owners]
-        self.fields["owner"] = forms.ChoiceField(label=_("Owner"), choices=choices)
-        self.fields.pop("is_global", None)
-
-    def clean_owner(self) -> OwnerKey:
-        """Return the owner, who exists."""
-        entered = self.cleaned_data["owner"]
-        if not entered:
-            return OwnerKey()
-        kind, _colon, key = entered.partition(":")
-        candidate = Subscription(owner_type=kind.lower(), owner_id=key)
-        try:
-            owner = candidate.owner
-        except (ValueError, ValidationError):
-            owner = None
-        if owner is None:
-            raise ValidationError(
-                _("There is no %(owner)s; write app.model:key, such as shop.shop:7."),
-                code="unknown",
-                params={"owner": entered},
-            )
-        return OwnerKey.of(owner)
-
-    def clean_event_types(self) -> list[str]:
-        """Return the patterns, each once."""
-        patterns = list(dict.fromkeys(self.cleaned_data["event_types"].split()))
-        known = [] if self.instance._state.adding else self.instance.event_types
-        for pattern in patterns:
-            event_types.check(pattern, known=known)
-        return patterns
-
-    def clean(self) -> Any:
-        """Put boxes and patterns together, and the owner where the constraints look for it."""
-        cleaned = super().clean()
-        if "event_types" in self.cleaned_data:
-            chosen = self.cleaned_data.get("declared_types", [])
-            together = dict.fromkeys([*chosen, *self.cleaned_data["event_types"]])
-            if not together:
-                self.add_error("declared_types", _("Choose at least one event type."))
-            self.cleaned_data["event_types"] = list(together)
-        owner = self.cleaned_data.get("owner")
-        if isinstance(owner, OwnerKey):
-            self.instance.owner_type, self.instance.owner_id = owner.type, owner.id
-        return cleaned
-
-    def save(self, commit: bool = True) -> Subscription:
-        """Save the subscription, and its patterns with it."""
-        self.instance.event_types = self.cleaned_data["event_types"]
-        if "signing_secret" in self.cleaned_data:
-            self.instance.signing_secret = self.cleaned_data["signing_secret"]
-        saved: Subscription = super().save(commit)
-        return saved
 
 
 @admin.register(Subscription)
@@ -466,7 +355,7 @@ def _signs(key: SigningKey, now: datetime) -> str:
     if key.expires_at is None:
         return str(_("until it is rotated"))
     word = _("until %(time)s") if key.signs_at(now) else _("no more since %(time)s")
-    return str(word) % {"time": parts.moment(key.expires_at)}
+    return format_html(str(word) % {"time": "{}"}, parts.moment(key.expires_at))
 
 
 def _doors(subscription: Subscription) -> list[Endpoint]:

@@ -138,7 +138,7 @@ class Endpoint(models.Model):
         permissions = [
             ("see_hosts", "Can see the hosts of endpoints"),
             ("pin_endpoint", "Can pin endpoints, and lift pins"),
-            ("probe_endpoint", "Can probe endpoints, and send test events"),
+            ("probe_endpoint", "Can probe endpoints"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -207,6 +207,7 @@ class Subscription(Owned):
         ordering = ["name", "pk"]
         permissions = [
             ("pause_subscription", "Can pause and resume subscriptions"),
+            ("send_test", "Can send test events, which receivers take for real ones"),
             ("rotate_key", "Can rotate signing keys"),
             ("see_secret", "Can see a new signing key, once"),
         ]

@@ -128,6 +128,7 @@ class Looker:
         """Keep a picture, and fail where a page is not for everybody, wide or narrow."""
         self.page.screenshot(path=self.shots / f"{name}.png", full_page=True)
         assert not self.errors, f"{name}: {self.errors}"
+        assert "</" not in self.page.inner_text("#content"), f"{name} shows markup"
         # By the protocol of the browser: the policy of the page forbids scripts from elsewhere.
         self.page.evaluate(axe())
         found = self.page.evaluate("async () => (await axe.run()).violations")

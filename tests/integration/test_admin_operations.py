@@ -200,7 +200,7 @@ class TestEventTypes:
 
 #: Each verb, the permission it takes, and how it is asked for directly.
 VERBS = {
-    "test": ("probe_endpoint", {"event_type": "order.paid", "payload": "{}"}),
+    "test": ("send_test", {"event_type": "order.paid", "payload": "{}"}),
     "probe": ("probe_endpoint", {}),
     "pin": ("pin_endpoint", {"reason": "x"}),
     "pause": ("pause_subscription", {"reason": "x"}),
@@ -450,6 +450,7 @@ def test_hostile_content_is_shown_inert(admin_client, text):
     stored = text.replace("\x00", "\ufffd")
     with receiving(503) as receiver:
         subscription = factories.subscription(name=stored, url=receiver.url)
+        subscription.rotate_key()
         [delivery] = factories.record(data={"note": text})
         dispatch.drain(clock=Clock())
     delivery.attempts.update(
@@ -473,3 +474,4 @@ def test_hostile_content_is_shown_inert(admin_client, text):
         assert answer.status_code == 200, address
         assert "<script>alert" not in answer.content.decode(), address
         assert "<img src=x" not in answer.content.decode(), address
+        assert "&lt;time" not in answer.content.decode(), address

@@ -303,3 +303,32 @@ class TestSelection:
             ({"endpoint": str(uuid.uuid4())}, 0),
         ]:
             assert Selection(**wanted).deliveries(using=using).count() == count, wanted
+
+
+def test_an_event_is_sent_once_although_its_replay_fails_before_the_next_batch():
+    failed(1)
+    run(bulk_replays.start(FAILED, reason="first"))
+    over = {"status": "given_up", "due_at": None, "finished_at": timezone.now()}
+    Delivery.objects.waiting().update(**over)
+    made = bulk_replays.start(FAILED, reason="second", rate=1)
+
+    bulk_replays.go_on(made.pk)
+    Delivery.objects.waiting().update(**over)
+    run(made, now=timezone.now() + timedelta(minutes=1))
+
+    assert made.deliveries.count() == 1
+
+
+def test_an_event_that_fails_after_it_began_is_not_part_of_it():
+    failed(2)
+    made = bulk_replays.start(FAILED, reason="x", rate=1)
+    bulk_replays.go_on(made.pk)
+    [later] = factories.record(data={"id": "later"})
+    Delivery.objects.filter(pk=later.pk).update(
+        status="given_up", due_at=None, finished_at=timezone.now()
+    )
+
+    run(made, now=timezone.now() + timedelta(minutes=1))
+
+    made.refresh_from_db()
+    assert (made.total, made.replayed) == (2, 2)
