@@ -97,7 +97,7 @@ class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg
     form = EndpointForm
     formset = EndpointFormSet
     masks = {"host_name": "masked_host"}
-    readonly_fields = ["host_name", "health_badge", "disabled_at", "disabled_reason"]
+    readonly_fields = ["host_name", "health_badge", "disabled", "disabled_reason"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         """Read the health of all rows at once."""
@@ -117,7 +117,7 @@ class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show URLs and credentials to those alone who may change them."""
-        state = ["health_badge", "disabled_at", "disabled_reason"] if obj else []
+        state = ["health_badge", "disabled", "disabled_reason"] if obj else []
         if self.has_change_permission(request, obj) or obj is None:
             certificates = ["client_certificate", "remove_client_certificate", "ca_bundle"]
             return [
@@ -135,6 +135,11 @@ class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg
     def masked_host(self, endpoint: Endpoint) -> str:
         """Enough of it to tell it from others."""
         return parts.masked(endpoint.host)
+
+    @admin.display(description=_("disabled"))
+    def disabled(self, endpoint: Endpoint) -> str:
+        """Since when nothing is sent to it."""
+        return parts.moment(endpoint.disabled_at)
 
     @admin.display(description=_("health"))
     def health_badge(self, endpoint: Endpoint) -> str:

@@ -66,7 +66,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         "probe",
         "pin_reason",
         "pinned_by",
-        "disabled_at",
+        "disabled",
         "disabled_reason",
         "deliveries",
         "recent_probes",
@@ -155,6 +155,11 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         address = reverse("admin:django_webhooks_delivery_changelist")
         shown = _("those that were attempted there")
         return format_html('<a href="{}?endpoint={}">{}</a>', address, endpoint.pk, shown)
+
+    @admin.display(description=_("disabled"))
+    def disabled(self, endpoint: Endpoint) -> str:
+        """Since when nothing is sent to it."""
+        return parts.moment(endpoint.disabled_at)
 
     @admin.display(description=_("last probes"))
     def recent_probes(self, endpoint: Endpoint) -> str:

@@ -59,12 +59,12 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         "listens_to",
         "status",
         "status_reason",
-        "flow_changed_at",
+        "changed",
         "owner_name",
-        "unreadable_since",
+        "unreadable",
         "keys",
         "recent_switches",
-        "created_at",
+        "made",
     ]
 
     class Media:
@@ -191,7 +191,7 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         """Show the signing secret while it is new, and enough to tell it apart afterwards."""
         first_key = ["signing_secret"] if permitted(request, "see_secret") else []
         signatures = [*(["keys"] if obj else first_key), "signature_style"]
-        state = ["status", "status_reason", "unreadable_since", "flow_changed_at", "created_at"]
+        state = ["status", "status_reason", "unreadable", "changed", "made"]
         policy = ["timeout", "retry_attempts", "retry_base", "retry_cap", "client_errors_final"]
         thresholds = [
             ("health_fall", "health_rise"),
@@ -279,6 +279,21 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
                 _("Two endpoints are on the same host: they may fail together."),
                 messages.WARNING,
             )
+
+    @admin.display(description=_("changed"))
+    def changed(self, subscription: Subscription) -> Any:
+        """When the status or the endpoints last changed."""
+        return parts.moment(subscription.flow_changed_at)
+
+    @admin.display(description=_("created"))
+    def made(self, subscription: Subscription) -> Any:
+        """When it was made."""
+        return parts.moment(subscription.created_at)
+
+    @admin.display(description=_("cannot be read since"))
+    def unreadable(self, subscription: Subscription) -> Any:
+        """Since when its URLs or keys do not open."""
+        return parts.moment(subscription.unreadable_since)
 
     @admin.display(description=_("owner"), empty_value="-")
     def owner_name(self, subscription: Subscription) -> str:

@@ -17,14 +17,14 @@ class SwitchAdmin(MaskedHosts, RecordAdmin):
     masks = {"from_host": "masked_from", "to_host": "masked_to"}
 
     owner_path = "subscription__"
-    sortable_by = ["created_at"]
-    list_display = ["created_at", "subscription", "cause", "from_host", "to_host", "reason", "by"]
+    sortable_by = ["when"]
+    list_display = ["when", "subscription", "cause", "from_host", "to_host", "reason", "by"]
     list_filter = ["cause"]
     list_select_related = ["subscription"]
     search_fields = ["subscription__name", "from_host", "to_host"]
     search_help_text = _("Name of a subscription, or host.")
     fields = readonly_fields = (
-        "created_at",
+        "when",
         "subscription",
         "cause",
         "from_host",
@@ -32,6 +32,11 @@ class SwitchAdmin(MaskedHosts, RecordAdmin):
         "reason",
         "by",
     )
+
+    @admin.display(description=_("when"), ordering="created_at")
+    def when(self, switch: Switch) -> str:
+        """When the active endpoint changed."""
+        return parts.moment(switch.created_at)
 
     @admin.display(description=_("from"))
     def masked_from(self, switch: Switch) -> str:
