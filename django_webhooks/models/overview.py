@@ -1,16 +1,17 @@
-"""The overview: a page of the admin, which has a permission of its own and no table."""
+"""The overview: a page of the admin, which has a permission of its own and no table of its own."""
 
 from __future__ import annotations
 
-from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .tally import Tally
 
-class Overview(models.Model):
-    """Nothing is stored: the admin lists models, and this is what it lists."""
+
+class Overview(Tally):
+    """What the admin lists in the place of tallies: it lists models, and this is one."""
 
     class Meta:
-        managed = False
+        proxy = True
         default_permissions = ("view",)
         verbose_name = _("overview")
         verbose_name_plural = _("overview")

@@ -303,3 +303,14 @@ class TestCommand:
         assert (found["succeeded"], found["range"]) == (1, "1h")
         assert found["retries_by_reason"] == {"http_503": 1}
         assert found["alive"]["tally"] is True
+
+
+def test_the_whole_app_can_be_dumped(capsys):
+    delivered(factories.subscription(), at=timezone.now())
+    tasks.tally()
+
+    call_command("dumpdata", "django_webhooks")
+
+    models = {row["model"] for row in json.loads(capsys.readouterr().out)}
+    assert {"django_webhooks.subscription", "django_webhooks.tally"} <= models
+    assert "django_webhooks.overview" not in models
