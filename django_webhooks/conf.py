@@ -162,5 +162,14 @@ class Settings:
     #: and returns owners, or None for all.
     WEBHOOKS_ADMIN_SCOPE: Callable[..., Any] | str | None = None
 
+    #: Take webhooks by https alone; SECURE_PROXY_SSL_HEADER is honoured.
+    WEBHOOKS_RECEIVING_REQUIRE_HTTPS: bool = True
+
+    #: Largest body of a webhook that is taken, in bytes.
+    WEBHOOKS_RECEIVING_MAX_BYTES: int = 1_048_576
+
+    #: Networks of the proxies before this site, whose X-Forwarded-For is believed.
+    WEBHOOKS_TRUSTED_PROXIES: Sequence[str] = ()
+
 
 settings = Settings()

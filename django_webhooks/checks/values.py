@@ -246,6 +246,9 @@ RULES = [
             "WEBHOOKS_ADMIN_SCOPE",
             (_is_scope, "None, or a callable or its path"),
         ),
+        ("webhooks.E051", "WEBHOOKS_RECEIVING_REQUIRE_HTTPS", _FLAG),
+        ("webhooks.E052", "WEBHOOKS_RECEIVING_MAX_BYTES", _COUNT),
+        ("webhooks.E053", "WEBHOOKS_TRUSTED_PROXIES", _NETWORKS),
     ]
 ]
 

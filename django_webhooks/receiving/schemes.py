@@ -1,0 +1,326 @@
+"""Schemes: how a sender proves that a request is its own.
+
+A scheme is any object with the attributes of :class:`Scheme`. Signatures are compared in constant
+time (``hmac.compare_digest``), over the bytes of the body as they came.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .. import signing
+from ..exceptions import VerificationFailed
+from .message import Message
+
+JSON_TYPES = ("application/json",)
+#: Longest id of a message that is taken.
+MAX_ID = 200
+
+
+class Scheme(Protocol):
+    """What a scheme has: a name, the content types its senders use, and the proof."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs and rows."""
+
+    @property
+    def content_types(self) -> Sequence[str]:
+        """Content types that its senders use, without parameters; empty for any."""
+
+    def verify(
+        self,
+        *,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        tolerance: int,
+    ) -> Message:
+        """Return the message, or raise VerificationFailed and nothing else.
+
+        ``headers`` have lower-case names; ``now`` and ``tolerance`` are in seconds.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandardWebhooks:
+    """Standard Webhooks 1.0, v1 and v1a; secrets are ``whsec_…`` or ``whpk_…``.
+
+    Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    """
+
+    name: str = "standard"
+    content_types: Sequence[str] = JSON_TYPES
+
+    def verify(
+        self,
+        *,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        tolerance: int,
+    ) -> Message:
+        """See :class:`Scheme`."""
+        signing.verify(secrets=secrets, headers=headers, body=body, tolerance=tolerance, now=now)
+        return Message(
+            scheme=self.name,
+            id=_id(headers["webhook-id"]),
+            body=body,
+            timestamp=int(headers["webhook-timestamp"]),
+            headers=headers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitHub:
+    """``X-Hub-Signature-256``: HMAC-SHA256 of the body in hex. It signs neither time nor id.
+
+    Source: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+    """
+
+    name: str = "github"
+    content_types: Sequence[str] = ("application/json", "application/x-www-form-urlencoded")
+
+    def verify(
+        self,
+        *,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        tolerance: int,
+    ) -> Message:
+        """See :class:`Scheme`."""
+        version, _, offered = _header(headers, "x-hub-signature-256").partition("=")
+        if version != "sha256":
+            raise VerificationFailed("The X-Hub-Signature-256 does not begin with sha256=.")
+        _check(_hex(offered), (hmac.digest(key, body, "sha256") for key in _keys(secrets)))
+        return Message(
+            scheme=self.name,
+            id=_id(_header(headers, "x-github-delivery")),
+            body=body,
+            headers=headers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stripe:
+    """``Stripe-Signature``: ``t=…,v1=…``, HMAC-SHA256 of timestamp and body in hex.
+
+    The id of the message is that of the event in the body.
+    Source: https://docs.stripe.com/webhooks#verify-manually
+    """
+
+    name: str = "stripe"
+    content_types: Sequence[str] = JSON_TYPES
+
+    def verify(
+        self,
+        *,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        tolerance: int,
+    ) -> Message:
+        """See :class:`Scheme`."""
+        pairs = [part.partition("=") for part in _header(headers, "stripe-signature").split(",")]
+        times = [value for name, _, value in pairs if name.strip() == "t"]
+        if len(times) != 1:
+            raise VerificationFailed("The Stripe-Signature has not one timestamp.")
+        timestamp = _timestamp(times[0], now=now, tolerance=tolerance)
+        signed = f"{times[0]}.".encode() + body
+        expected = [hmac.digest(key, signed, "sha256") for key in _keys(secrets)]
+        # Other versions, such as the v0 of test events, prove nothing.
+        offered = [_hex(value) for name, _, value in pairs if name.strip() == "v1"]
+        _check_any(offered, expected)
+        return Message(
+            scheme=self.name,
+            id=_id(_named(body, "id")),
+            body=body,
+            timestamp=timestamp,
+            headers=headers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slack:
+    """``X-Slack-Signature``: ``v0=`` and HMAC-SHA256 of version, timestamp and body in hex.
+
+    The id is the ``event_id`` of an event, or a digest of what was signed.
+    Source: https://api.slack.com/authentication/verifying-requests-from-slack
+    """
+
+    name: str = "slack"
+    content_types: Sequence[str] = ("application/json", "application/x-www-form-urlencoded")
+
+    def verify(
+        self,
+        *,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        tolerance: int,
+    ) -> Message:
+        """See :class:`Scheme`."""
+        written = _header(headers, "x-slack-request-timestamp")
+        timestamp = _timestamp(written, now=now, tolerance=tolerance)
+        version, _, offered = _header(headers, "x-slack-signature").partition("=")
+        if version != "v0":
+            raise VerificationFailed("The X-Slack-Signature does not begin with v0=.")
+        signed = f"v0:{written}:".encode() + body
+        _check(_hex(offered), (hmac.digest(key, signed, "sha256") for key in _keys(secrets)))
+        try:
+            message_id = _named(body, "event_id")
+        except VerificationFailed:
+            # Commands and interactions are forms without an id.
+            message_id = hashlib.sha256(signed).hexdigest()
+        return Message(
+            scheme=self.name,
+            id=_id(message_id),
+            body=body,
+            timestamp=timestamp,
+            headers=headers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shopify:
+    """``X-Shopify-Hmac-Sha256``: HMAC-SHA256 of the body in base64. It signs neither time nor id.
+
+    Source: https://shopify.dev/docs/apps/build/webhooks/subscribe/https
+    """
+
+    name: str = "shopify"
+    content_types: Sequence[str] = JSON_TYPES
+
+    def verify(
+        self,
+        *,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        tolerance: int,
+    ) -> Message:
+        """See :class:`Scheme`."""
+        offered = _base64(_header(headers, "x-shopify-hmac-sha256"))
+        _check(offered, (hmac.digest(key, body, "sha256") for key in _keys(secrets)))
+        return Message(
+            scheme=self.name,
+            id=_id(_header(headers, "x-shopify-webhook-id")),
+            body=body,
+            headers=headers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A header that holds a shared token: it proves who speaks, not what was said.
+
+    For senders that sign nothing. ``prefix`` stands before the token (``Bearer ``); the id is that
+    of the header ``id_header``, or a digest of the body.
+    """
+
+    header: str = "authorization"
+    prefix: str = "Bearer "
+    id_header: str = ""
+    name: str = "token"
+    content_types: Sequence[str] = JSON_TYPES
+
+    def verify(
+        self,
+        *,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        tolerance: int,
+    ) -> Message:
+        """See :class:`Scheme`."""
+        value = _header(headers, self.header.lower())
+        if not value.startswith(self.prefix):
+            raise VerificationFailed(f"The {self.header} header does not begin as agreed.")
+        offered = value.removeprefix(self.prefix).encode("utf-8", "surrogatepass")
+        _check(offered, _keys(secrets))
+        own = _header(headers, self.id_header.lower()) if self.id_header else ""
+        return Message(
+            scheme=self.name,
+            id=_id(own or hashlib.sha256(body).hexdigest()),
+            body=body,
+            headers=headers,
+        )
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name, "").strip()
+    if not value:
+        raise VerificationFailed(f"The request has no {name} header.")
+    return value
+
+
+def _keys(secrets: Iterable[str]) -> list[bytes]:
+    # An empty secret would let everybody in.
+    return [one.encode() for one in secrets if one]
+
+
+def _check(offered: bytes, expected: Iterable[bytes]) -> None:
+    _check_any([offered], list(expected))
+
+
+def _check_any(offered: Sequence[bytes], expected: Sequence[bytes]) -> None:
+    # Each is compared, whichever holds.
+    held = [hmac.compare_digest(one, other) for one in offered for other in expected]
+    if not any(held):
+        raise VerificationFailed("No signature of this request was made with a known secret.")
+
+
+def _hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text) if text.isascii() and text.isalnum() else b""
+    except ValueError:
+        return b""
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _timestamp(text: str, *, now: float, tolerance: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise VerificationFailed("The timestamp is not a number of seconds.")
+    if abs(now - int(text)) > tolerance:
+        raise VerificationFailed(
+            f"The timestamp is more than {tolerance} seconds from now; check both clocks."
+        )
+    return int(text)
+
+
+def _named(body: bytes, name: str) -> str:
+    try:
+        found = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    value = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(value, str) or not value:
+        raise VerificationFailed(f"The body is no JSON object with a text {name!r}.")
+    return value
+
+
+def _id(text: str) -> str:
+    if len(text) > MAX_ID or not text.isprintable() or not text.isascii():
+        raise VerificationFailed("The id of the message is too long, or not plain text.")
+    return text
