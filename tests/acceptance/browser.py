@@ -66,6 +66,8 @@ class Example:
             "WEBHOOKS_HEALTH_HOLD": "2",
             "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": "1",
             "DEBUG": "1",
+            # What the server says is waited for.
+            "PYTHONUNBUFFERED": "1",
         }
         self.python(
             "from django.core.management import call_command\n"
