@@ -67,6 +67,7 @@ def test_a_day_with_an_outage(example, shots):
 
         # A test event arrives.
         page.get_by_role("link", name="Send a test event").click()
+        page.wait_for_load_state()
         page.get_by_label("Event type").select_option("order.created")
         page.wait_for_url(re.compile("event_type=order.created"))
         page.get_by_label("Data").fill('{"id": 77}')
