@@ -41,7 +41,8 @@ def _database(name: str) -> dict[str, object]:
     base = _SERVER_DATABASES[name]
     return {
         **base,
-        "NAME": "django_webhooks_tests",
+        # Runs at the same time need names of their own.
+        "NAME": os.environ.get("TEST_DATABASE_NAME", "django_webhooks_tests"),
         "USER": os.environ.get(f"{prefix}_USER", base["USER"]),
         "PASSWORD": os.environ.get(f"{prefix}_PASSWORD", ""),
         "HOST": service.host,
