@@ -168,8 +168,20 @@ class Settings:
     #: Largest body of a webhook that is taken, in bytes.
     WEBHOOKS_RECEIVING_MAX_BYTES: int = 1_048_576
 
+    #: Seconds after which a sender is asked to repeat what could not be handled.
+    WEBHOOKS_RECEIVING_RETRY_AFTER: int = 10
+
     #: Networks of the proxies before this site, whose X-Forwarded-For is believed.
     WEBHOOKS_TRUSTED_PROXIES: Sequence[str] = ()
+
+    #: Seconds for which a message waits for the same one that is being handled just now.
+    WEBHOOKS_INBOX_WAIT: float = 5.0
+
+    #: Attempts of a worker to handle a message at the most.
+    WEBHOOKS_INBOX_ATTEMPTS: int = 12
+
+    #: Days for which received messages are known, by status; None keeps them for ever.
+    WEBHOOKS_INBOX_RETENTION_DAYS: Mapping[str, float | None] = {"handled": 30, "given_up": 90}
 
 
 settings = Settings()

@@ -43,6 +43,10 @@ subscription_switched = Signal()
 #: Arguments: subscription (Subscription), reason (str).
 subscription_disabled = Signal()
 
+#: A received message is not handled again by itself; it is kept and can be replayed.
+#: Arguments: message (InboxMessage).
+message_given_up = Signal()
+
 
 # The log: one line for each change of state, written by receivers of the signals above, so that the
 # work is not interleaved with it.
@@ -130,6 +134,16 @@ def _log_subscription_disabled(*, subscription: Any, reason: str, **kwargs: Any)
         subscription.pk,
         reason,
         extra={"webhooks_subscription": str(subscription.pk), "webhooks_reason": reason},
+    )
+
+
+@receiver(message_given_up)
+def _log_message(*, message: Any, **kwargs: Any) -> None:
+    logger.error(
+        "Received message %s is given up on attempt %d.",
+        message.pk,
+        message.attempts_made,
+        extra={"webhooks_message": str(message.pk), "webhooks_source": message.source},
     )
 
 

@@ -17,6 +17,8 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from .conf import settings
 from .exceptions import RetryLater
+from .inbox import background
+from .inbox import upkeep as inbox_upkeep
 from .sending import (
     bulk_replays,
     dispatch,
@@ -89,6 +91,8 @@ def sweep() -> None:
         deliver.delay()
     for key in bulk_replays.stalled(now=now):
         replay.delay(str(key))
+    for _ in range(min(MAX_WAKE_UPS, background.count_due(limit=MAX_WAKE_UPS))):
+        handle.delay()
 
 
 @shared_task(name="django_webhooks.tasks.check_health", acks_late=True, ignore_result=True)
@@ -119,11 +123,35 @@ def notify() -> int:
     return notices.tell()
 
 
+@shared_task(
+    bind=True,
+    base=DeliveryTask,
+    name="django_webhooks.tasks.handle",
+    autoretry_for=(RetryLater, OperationalError, InterfaceError, BrokerError),
+    max_retries=10,
+    retry_backoff=True,
+    retry_backoff_max=60,
+    retry_jitter=True,
+    acks_late=True,
+    reject_on_worker_lost=True,
+    ignore_result=True,
+)
+def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
+    """Handle the received messages named, and whatever else is due."""
+    pulses.beat("handle")
+    drained = background.drain([UUID(one) for one in message_ids])
+    if drained.is_more_due:
+        handle.delay()
+    wait = drained.next_in
+    if wait is not None and wait <= settings.WEBHOOKS_CELERY_HORIZON and not self.request.is_eager:
+        raise RetryLater(timezone.now() + timedelta(seconds=wait))
+
+
 @shared_task(name="django_webhooks.tasks.prune", acks_late=True, ignore_result=True)
 def prune() -> int:
-    """Remove deliveries that are over for longer than their retention."""
+    """Remove deliveries and received messages that are over for longer than their retention."""
     pulses.beat("prune")
-    return upkeep.prune()
+    return upkeep.prune() + inbox_upkeep.prune()
 
 
 @shared_task(
@@ -178,8 +206,24 @@ def wake(delivery_ids: Sequence[str]) -> None:
         logger.exception("No worker could be told of %d deliveries.", len(delivery_ids))
 
 
+def tell_of_message(key: UUID) -> None:
+    """Tell a worker of a received message. Returns at once and never raises."""
+    try:
+        if handle.app.conf.task_always_eager:
+            handle.delay([str(key)])
+        else:
+            _inbox_waker.wake([str(key)])
+    except Exception:
+        logger.exception("No worker could be told of received message %s.", key)
+
+
 def _publish(delivery_ids: list[str]) -> None:
     deliver.apply_async((delivery_ids,), retry=False)
 
 
+def _publish_messages(message_ids: list[str]) -> None:
+    handle.apply_async((message_ids,), retry=False)
+
+
 _waker = Waker(_publish)
+_inbox_waker = Waker(_publish_messages)

@@ -9,9 +9,12 @@ from .delivery import Delivery
 from .endpoint import Endpoint
 from .event import Event
 from .health import Health
+from .inbox_message import InboxMessage
+from .network_list import NetworkList
 from .overview import Overview
 from .probe import Probe
 from .pulse import Pulse
+from .rejection import Rejection
 from .signing_key import SigningKey
 from .subscription import EventTypePattern, Subscription
 from .switch import Switch
@@ -26,9 +29,12 @@ __all__ = [
     "Event",
     "EventTypePattern",
     "Health",
+    "InboxMessage",
+    "NetworkList",
     "Overview",
     "Probe",
     "Pulse",
+    "Rejection",
     "SigningKey",
     "Subscription",
     "Switch",

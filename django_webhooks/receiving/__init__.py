@@ -1,4 +1,4 @@
-"""Receiving webhooks: verify where a request comes from before a handler sees it.
+"""Receiving webhooks: verify where a request comes from, and process each message once.
 
     from django_webhooks.receiving import GitHub, Message, webhook
 
@@ -6,13 +6,14 @@
     def github(request: HttpRequest, message: Message) -> None:
         ...
 
-It needs neither subscriptions nor a worker.
+It needs no subscriptions, and a worker only where handlers run in the background.
 """
 
 from __future__ import annotations
 
+from ..inbox.message import Message
 from .guard import Guard, Rejected
-from .message import Message
+from .published import published
 from .schemes import GitHub, Scheme, Shopify, Slack, StandardWebhooks, Stripe, Token
 from .views import WebhookView, webhook
 
@@ -28,5 +29,6 @@ __all__ = [
     "Stripe",
     "Token",
     "WebhookView",
+    "published",
     "webhook",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
@@ -15,12 +15,15 @@ from django.http.request import RawPostDataException
 from .. import signing
 from ..conf import settings
 from ..exceptions import InvalidSecret, VerificationFailed, WebhooksError
-from ..policies.addresses import Network, networks
+from ..inbox.message import Message
+from ..policies.addresses import Address, Network, networks
 from . import client
-from .message import Message
 from .schemes import Scheme, StandardWebhooks
 
 logger = logging.getLogger(__name__)
+
+#: Headers that prove who somebody is, and are for nobody behind the guard.
+CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 Secrets = str | Iterable[str] | Callable[[HttpRequest], str | Iterable[str]]
 Networks = Iterable[str] | Callable[[HttpRequest], Iterable[str]]
@@ -91,11 +94,28 @@ class Guard:
         secrets = self._secrets(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            return self.scheme.verify(
+            message = self.scheme.verify(
                 secrets=secrets, headers=headers, body=body, now=now, tolerance=self.tolerance
             )
         except VerificationFailed as error:
             raise Rejected("signature", 401, str(error)) from None
+        hidden = CREDENTIALS.union(self.scheme.credential_headers)
+        kept = {name: value for name, value in headers.items() if name not in hidden}
+        return replace(message, headers=kept)
+
+    def client(self, request: HttpRequest) -> Address | None:
+        """Return the address that a request comes from, or None where it is not known."""
+        proxies = self.trusted_proxies
+        if proxies is None:
+            proxies = settings.WEBHOOKS_TRUSTED_PROXIES
+        try:
+            return client.address(
+                request.META.get("REMOTE_ADDR", ""),
+                request.META.get("HTTP_X_FORWARDED_FOR", ""),
+                trusted=networks(proxies),
+            )
+        except ValueError:
+            return None
 
     def _check_network(self, request: HttpRequest) -> None:
         allowed = self.allowed_networks
@@ -103,17 +123,9 @@ class Guard:
             return
         if callable(allowed):
             allowed = allowed(request)
-        proxies = self.trusted_proxies
-        if proxies is None:
-            proxies = settings.WEBHOOKS_TRUSTED_PROXIES
-        try:
-            found = client.address(
-                request.META.get("REMOTE_ADDR", ""),
-                request.META.get("HTTP_X_FORWARDED_FOR", ""),
-                trusted=networks(proxies),
-            )
-        except ValueError:
-            raise Rejected("network", 403, "The address of the client is not known.") from None
+        found = self.client(request)
+        if found is None:
+            raise Rejected("network", 403, "The address of the client is not known.")
         if not client.within(found, networks(allowed)):
             raise Rejected("network", 403, f"{found} is in none of the networks that may call.")
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from .. import signing
 from ..exceptions import VerificationFailed
-from .message import Message
+from ..inbox.message import Message
 
 JSON_TYPES = ("application/json",)
 #: Longest id of a message that is taken.

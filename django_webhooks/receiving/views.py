@@ -1,45 +1,83 @@
-"""Views: a decorator and a class whose handler sees verified messages alone."""
+"""Views: a decorator and a class whose handler sees verified messages alone, and each once."""
 
 from __future__ import annotations
 
 import functools
+import inspect
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import got_request_exception
+from django.db import InterfaceError, OperationalError, models
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
+from .. import tasks
+from ..conf import settings
 from ..exceptions import InvalidSecret
+from ..inbox import background, intake, once, rejections
+from ..inbox import handling as handlings
+from ..inbox.handling import Handling
+from ..inbox.message import Message
+from ..models.owner import OwnerKey
 from .guard import Guard, Rejected
-from .message import Message
 from .schemes import Scheme, StandardWebhooks
 
+logger = logging.getLogger(__name__)
+
 Handler = Callable[..., HttpResponseBase | None]
+Owner = Callable[[HttpRequest], models.Model | OwnerKey | None]
 
 #: The tolerances of the views there are, for the system check.
 tolerances: list[int] = []
 
 
-def webhook(**options: Any) -> Callable[[Handler], Callable[..., HttpResponseBase]]:
+def webhook(
+    *,
+    name: str = "",
+    once: bool = True,
+    background: bool = False,
+    keep_payload: bool = True,
+    owner: Owner | None = None,
+    **options: Any,
+) -> Callable[[Handler], Callable[..., HttpResponseBase]]:
     """Let a view handle verified messages: it is called with the request and the message.
 
-    The options are those of :class:`Guard`. What it returns is the answer; None is 204. What it
-    raises is answered with 500, so that the sender repeats. The view is exempt from CSRF checks and
-    from Django's LoginRequiredMiddleware, since the signature is the proof.
+    Further options are those of :class:`Guard`. What it returns is the answer; None is 204. A
+    message is handled ``once``: what the handler writes is committed together with a row of the
+    inbox, and a repeat is answered with 200 without running it. An exception, and an answer of 400
+    or more, undo both; exceptions are answered with 500, or 503 for the database's, and
+    ``Retry-After``, so that the sender repeats. With ``background`` the message is stored, answered
+    with 202, and handled by a worker, which repeats by itself.
+
+    ``name`` tells the messages of views apart, by default module and name of the handler;
+    ``owner`` takes the request and returns the tenant whose messages these are. The view is exempt
+    from CSRF checks and from Django's LoginRequiredMiddleware, since the signature is the proof.
     """
     guard = Guard(**options)
     tolerances.append(guard.tolerance)
 
     def decorate(handler: Handler) -> Callable[..., HttpResponseBase]:
+        handling = _handling(
+            handler,
+            source=name or f"{handler.__module__}.{handler.__qualname__}",
+            once=once,
+            background=background,
+            keep_payload=keep_payload,
+        )
+
         @functools.wraps(handler)
         def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            return answer(guard, request, lambda one: handler(request, one, *args, **kwargs))
+            return answer(guard, handling, request, owner=owner, args=args, kwargs=kwargs)
 
+        setattr(view, handlings.ATTRIBUTE, handling)
         exempt: Callable[..., HttpResponseBase] = login_not_required(csrf_exempt(view))
         return exempt
 
@@ -49,16 +87,48 @@ def webhook(**options: Any) -> Callable[[Handler], Callable[..., HttpResponseBas
 @method_decorator(csrf_exempt, name="dispatch")
 @method_decorator(login_not_required, name="dispatch")
 class WebhookView(View):
-    """The same as a class: set ``secrets``, and write ``handle``."""
+    """The same as a class: set ``secrets``, and write ``handle``.
+
+    In a worker ``self.request`` is the request made of what was kept.
+    """
 
     secrets: ClassVar[Any] = None
     scheme: ClassVar[Scheme] = StandardWebhooks()
     #: Further options of :class:`Guard`, by name.
     guard_options: ClassVar[dict[str, Any]] = {}
+    #: The options of :func:`webhook`; an empty name is that of the class.
+    name: ClassVar[str] = ""
+    once: ClassVar[bool] = True
+    background: ClassVar[bool] = False
+    keep_payload: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         tolerances.append(cls.guard_options.get("tolerance", 0))
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """Return the view, which a worker can find its handler by."""
+        view = super().as_view(**initkwargs)
+
+        def run(request: HttpRequest, message: Message, *args: Any, **kwargs: Any) -> Any:
+            one = cls(**initkwargs)
+            one.setup(request, *args, **kwargs)
+            return one.handle(message)
+
+        setattr(view, handlings.ATTRIBUTE, cls._handling_of(run))
+        return view
+
+    @classmethod
+    def _handling_of(cls, run: Handler) -> Handling:
+        return _handling(
+            run,
+            source=cls.name or f"{cls.__module__}.{cls.__qualname__}",
+            once=cls.once,
+            background=cls.background,
+            keep_payload=cls.keep_payload,
+            written=cls.handle,
+        )
 
     def handle(self, message: Message) -> HttpResponseBase | None:
         """Do what the message asks for; the request is ``self.request``."""
@@ -70,26 +140,100 @@ class WebhookView(View):
             raise ImproperlyConfigured(f"Set secrets, or write get_secrets, in {type(self)!r}.")
         return self.secrets
 
+    def get_owner(self, request: HttpRequest) -> models.Model | OwnerKey | None:
+        """Return the tenant whose messages these are; override it where there are several."""
+        return None
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Verify, then handle."""
         guard = Guard(secrets=self.get_secrets, scheme=self.scheme, **self.guard_options)
-        return answer(guard, request, self.handle)
+
+        def run(_: HttpRequest, message: Message, *args: Any, **kwargs: Any) -> Any:
+            return self.handle(message)
+
+        handling = self._handling_of(run)
+        return answer(guard, handling, request, owner=self.get_owner, args=args, kwargs=kwargs)
+
+
+def _handling(run: Handler, *, written: Handler | None = None, **options: Any) -> Handling:
+    if inspect.iscoroutinefunction(written or run):
+        raise TypeError("Write the handler of webhooks as a plain function: def, not async def.")
+    if options["background"] and not options["once"]:
+        raise ValueError("What is handled in the background is stored, and so handled once.")
+    if options["background"] and not options["keep_payload"]:
+        raise ValueError("What is handled in the background needs its payload until then.")
+    return Handling(run=run, **options)
 
 
 @sensitive_variables()
 def answer(
-    guard: Guard, request: HttpRequest, handle: Callable[[Message], HttpResponseBase | None]
+    guard: Guard,
+    handling: Handling,
+    request: HttpRequest,
+    *,
+    owner: Owner | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> HttpResponseBase:
     """Return the answer to a request: what the handler says, or a plain refusal."""
     try:
         message = guard.check(request)
     except Rejected as rejected:
+        network = rejections.network_of(guard.client(request))
+        rejections.count(handling.source, rejected.reason, network)
         # Who is refused learns the kind of reason, not what was expected.
-        response = HttpResponse(f"{rejected.reason}\n", "text/plain", status=rejected.status)
+        response = _plain(rejected.reason, rejected.status)
         if rejected.status == 405:
             response.headers["Allow"] = "POST"
         return response
     except InvalidSecret as error:
         raise ImproperlyConfigured(f"A secret of this webhook is malformed: {error}") from None
-    found = handle(message)
-    return HttpResponse(status=204) if found is None else found
+    rejections.flush()
+    try:
+        if owner is not None:
+            message = replace(message, owner=OwnerKey.of(owner(request)))
+        return _take(handling, request, message, args, kwargs)
+    except (OperationalError, InterfaceError) as error:
+        return _repeat_later(request, error, status=503)
+    except Exception as error:
+        return _repeat_later(request, error, status=500)
+
+
+def _take(
+    handling: Handling,
+    request: HttpRequest,
+    message: Message,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> HttpResponseBase:
+    """Handle the message now, or store it; raise what goes wrong."""
+
+    def run() -> HttpResponseBase:
+        return handling(request, message, *args, **kwargs)
+
+    if not handling.once:
+        return run()
+    using = intake.database()
+    path = request.path_info
+    row = intake.row(message, handling=handling, path=path, captured=[args, kwargs])
+    if not handling.background:
+        return once.handle(row, run, using=using)
+    if handlings.at(path)[0].source != handling.source:
+        # A worker would find another view there, or none.
+        raise ImproperlyConfigured(f"{handling.source} is not the view at {path}.")
+    is_new = background.store(row, tasks.tell_of_message, using=using)
+    return HttpResponse(status=202 if is_new else 200)
+
+
+def _repeat_later(request: HttpRequest, error: Exception, *, status: int) -> HttpResponse:
+    """Answer that the message was not handled, as Django would tell of an error of a view."""
+    logger.exception("A webhook to %s was not handled.", request.path, exc_info=error)
+    got_request_exception.send(sender=None, request=request)
+    return _plain("not_handled", status)
+
+
+def _plain(reason: str, status: int) -> HttpResponse:
+    response = HttpResponse(f"{reason}\n", "text/plain", status=status)
+    if status >= 500:
+        response.headers["Retry-After"] = str(settings.WEBHOOKS_RECEIVING_RETRY_AFTER)
+    return response

@@ -1,0 +1,123 @@
+"""Intake: whether a message is here for the first time, decided by a unique row.
+
+The row of a message is inserted in the transaction in which the message is handled. Who inserts
+the same at that moment waits for the end of that transaction, for a bounded time: where it is
+committed the message was handled, where it is rolled back the next one handles it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections, router
+from django.db.models import F
+from django.utils import timezone
+
+from ..conf import settings
+from ..models import InboxMessage
+from .handling import Handling
+from .message import Message
+
+#: Bytes of all headers that are kept, and characters of each.
+MAX_HEADERS, MAX_HEADER = 16_384, 2_048
+
+
+def database() -> str:
+    """Return the alias of the database of the inbox: handlers write to the same one."""
+    return router.db_for_write(InboxMessage)
+
+
+def row(message: Message, *, handling: Handling, path: str, captured: Any) -> InboxMessage:
+    """Return the row of a message that is handled in its request.
+
+    ``captured`` is what the URL captures: it tells tenants apart where no owner is named.
+    """
+    return InboxMessage(
+        source=handling.source,
+        owner_type=message.owner.type,
+        owner_id=message.owner.id,
+        scheme=message.scheme,
+        message_id=message.id,
+        digest=digest(message, source=handling.source, captured=captured),
+        event_type=_plain(message.event_type)[:100],
+        path=path[:500],
+        headers=_headers(message),
+        body=message.body if handling.keep_payload else b"",
+        has_payload=handling.keep_payload,
+        timestamp=message.timestamp,
+        status=InboxMessage.Status.HANDLED,
+        attempts_made=1,
+        answer=204,
+        finished_at=timezone.now(),
+    )
+
+
+def digest(message: Message, *, source: str, captured: Any) -> str:
+    """Return what is unique for a view, an owner and a message id."""
+    owner = message.owner
+    whose = [owner.type, owner.id] if owner.type else ["", json.dumps(captured, default=str)]
+    text = json.dumps([source, *whose, message.id])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def insert(row: InboxMessage, *, using: str) -> bool:
+    """Insert a row; False where its message is there already, which is counted.
+
+    Call it in a transaction. Raise OperationalError where the same message is being handled for
+    longer than WEBHOOKS_INBOX_WAIT.
+    """
+    rows = InboxMessage.objects.using(using)
+    with _bounded_wait(using):
+        rows.bulk_create([row], ignore_conflicts=True)
+    if rows.filter(pk=row.pk).exists():
+        return True
+    rows.filter(digest=row.digest).update(repeats=F("repeats") + 1)
+    return False
+
+
+@contextmanager
+def _bounded_wait(using: str) -> Iterator[None]:
+    """Wait for locks of others for a bounded time, and leave the connection as it was."""
+    connection = connections[using]
+    seconds = settings.WEBHOOKS_INBOX_WAIT
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('lock_timeout')")
+            before = cursor.fetchone()[0]
+            set_timeout = "SELECT set_config('lock_timeout', %s, true)"
+            cursor.execute(set_timeout, [f"{max(1, round(seconds * 1000))}ms"])
+            yield
+            # A rollback restores it too.
+            cursor.execute(set_timeout, [before])
+    elif connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@SESSION.innodb_lock_wait_timeout")
+            before = cursor.fetchone()[0]
+            set_timeout = "SET SESSION innodb_lock_wait_timeout = %s"
+            cursor.execute(set_timeout, [max(1, round(seconds))])
+            try:
+                yield
+            finally:
+                cursor.execute(set_timeout, [before])
+    else:
+        # SQLite waits for its one writer as long as the connection's own option says.
+        yield
+
+
+def _headers(message: Message) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    size = 0
+    for name, value in message.headers.items():
+        size += len(name) + len(value)
+        if len(value) <= MAX_HEADER and size <= MAX_HEADERS:
+            kept[name] = _plain(value)
+    return kept
+
+
+def _plain(text: str) -> str:
+    # PostgreSQL takes neither NUL nor lone surrogates.
+    return text.replace("\0", "�").encode("utf-8", "replace").decode()

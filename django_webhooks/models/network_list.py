@@ -1,0 +1,24 @@
+"""Network lists: from where a sender says that its webhooks come, as it publishes them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class NetworkList(models.Model):
+    """The networks of one sender, loaded by ``webhooks_networks``."""
+
+    name = models.SlugField(_("name"), max_length=50, primary_key=True)
+    networks = models.JSONField(_("networks"), default=list)
+    origin = models.CharField(_("loaded from"), max_length=500)
+    loaded_at = models.DateTimeField(_("loaded"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("network list")
+        verbose_name_plural = _("network lists")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
