@@ -28,6 +28,9 @@ MIN_BYTES, MAX_BYTES = 24, 64
 #: Kinds of keys, as signatures name them.
 HMAC, ED25519 = "v1", "v1a"
 
+#: Signatures that are looked at in one request: each of Ed25519 costs time, whoever made it.
+MAX_SIGNATURES = 32
+
 #: Seconds by which a request's timestamp may differ from now, either way.
 TOLERANCE = 300
 
@@ -145,6 +148,9 @@ def verify(
         raise VerificationFailed(
             f"The webhook-timestamp is more than {tolerance} seconds from now; check both clocks."
         )
+    if "." in message_id:
+        # The specification forbids it: a dot would move the borders between id, time and body.
+        raise VerificationFailed("The webhook-id holds a dot.")
     signed = _signed(message_id, timestamp, body)
     secrets = list(secrets)
     asymmetric = (PRIVATE_PREFIX, PUBLIC_PREFIX)
@@ -152,7 +158,10 @@ def verify(
         _digest(key_bytes(one), signed) for one in secrets if not one.startswith(asymmetric)
     ]
     public_keys = [_public_key(one) for one in secrets if one.startswith(asymmetric)]
-    for signature in offered.split():
+    signatures = offered.split()
+    if len(signatures) > MAX_SIGNATURES:
+        raise VerificationFailed(f"The request has more than {MAX_SIGNATURES} signatures.")
+    for signature in signatures:
         version, _, encoded = signature.partition(",")
         try:
             given = base64.b64decode(encoded, validate=True)
@@ -221,4 +230,7 @@ def _header(headers: Mapping[str, str], name: str) -> str:
 def _timestamp(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         raise VerificationFailed("The webhook-timestamp is not a number of seconds.")
+    if text != str(int(text)):
+        # Zeros before it are not what was signed.
+        raise VerificationFailed("The webhook-timestamp begins with a zero.")
     return int(text)

@@ -7,9 +7,13 @@ that is trusted: what a client writes into it itself stands to the left of what 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from ..policies.addresses import Address, Network
+
+#: An address as proxies write it with a port, or IPv6 in brackets.
+_WRITTEN = re.compile(r"\[([0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
 
 def address(remote: str, forwarded: str, *, trusted: Sequence[Network]) -> Address:
@@ -31,10 +35,8 @@ def parse(text: str) -> Address:
     Raise ValueError for anything else.
     """
     text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1 and "." in text:
-        text = text.partition(":")[0]
+    if written := _WRITTEN.fullmatch(text):
+        text = written[1] or written[2]
     found = ipaddress.ip_address(text)
     if isinstance(found, ipaddress.IPv6Address):
         if found.scope_id:

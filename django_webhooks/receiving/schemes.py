@@ -35,6 +35,10 @@ class Scheme(Protocol):
     def content_types(self) -> Sequence[str]:
         """Content types that its senders use, without parameters; empty for any."""
 
+    @property
+    def credential_headers(self) -> Sequence[str]:
+        """Headers that hold a credential, in lower case: they are not kept with the message."""
+
     def verify(
         self,
         *,
@@ -54,11 +58,14 @@ class Scheme(Protocol):
 class StandardWebhooks:
     """Standard Webhooks 1.0, v1 and v1a; secrets are ``whsec_…`` or ``whpk_…``.
 
-    Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    The headers are ``webhook-…``, or ``svix-…`` of senders that have not renamed them.
+    Sources: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    and https://docs.svix.com/receiving/verifying-payloads/how-manual
     """
 
     name: str = "standard"
     content_types: Sequence[str] = JSON_TYPES
+    credential_headers: Sequence[str] = ()
 
     def verify(
         self,
@@ -70,12 +77,19 @@ class StandardWebhooks:
         tolerance: int,
     ) -> Message:
         """See :class:`Scheme`."""
-        signing.verify(secrets=secrets, headers=headers, body=body, tolerance=tolerance, now=now)
+        # All three of one kind, so that none is exchanged for one of the other.
+        is_named = "webhook-signature" in headers or "svix-signature" not in headers
+        kind = "webhook" if is_named else "svix"
+        found = {
+            f"webhook-{part}": headers.get(f"{kind}-{part}", "")
+            for part in ("id", "timestamp", "signature")
+        }
+        signing.verify(secrets=secrets, headers=found, body=body, tolerance=tolerance, now=now)
         return Message(
             scheme=self.name,
-            id=_id(headers["webhook-id"]),
+            id=_id(found["webhook-id"]),
             body=body,
-            timestamp=int(headers["webhook-timestamp"]),
+            timestamp=int(found["webhook-timestamp"]),
             headers=headers,
         )
 
@@ -84,11 +98,15 @@ class StandardWebhooks:
 class GitHub:
     """``X-Hub-Signature-256``: HMAC-SHA256 of the body in hex. It signs neither time nor id.
 
+    The id is that of a header, and a captured request can be repeated with another; with
+    ``id_from_body`` it is a digest of the body, which is signed.
     Source: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
     """
 
     name: str = "github"
     content_types: Sequence[str] = ("application/json", "application/x-www-form-urlencoded")
+    credential_headers: Sequence[str] = ()
+    id_from_body: bool = False
 
     def verify(
         self,
@@ -106,7 +124,7 @@ class GitHub:
         _check(_hex(offered), (hmac.digest(key, body, "sha256") for key in _keys(secrets)))
         return Message(
             scheme=self.name,
-            id=_id(_header(headers, "x-github-delivery")),
+            id=_digest(body) if self.id_from_body else _id(_header(headers, "x-github-delivery")),
             body=body,
             headers=headers,
         )
@@ -122,6 +140,7 @@ class Stripe:
 
     name: str = "stripe"
     content_types: Sequence[str] = JSON_TYPES
+    credential_headers: Sequence[str] = ()
 
     def verify(
         self,
@@ -162,6 +181,7 @@ class Slack:
 
     name: str = "slack"
     content_types: Sequence[str] = ("application/json", "application/x-www-form-urlencoded")
+    credential_headers: Sequence[str] = ()
 
     def verify(
         self,
@@ -184,7 +204,7 @@ class Slack:
             message_id = _named(body, "event_id")
         except VerificationFailed:
             # Commands and interactions are forms without an id.
-            message_id = hashlib.sha256(signed).hexdigest()
+            message_id = _digest(signed)
         return Message(
             scheme=self.name,
             id=_id(message_id),
@@ -198,11 +218,15 @@ class Slack:
 class Shopify:
     """``X-Shopify-Hmac-Sha256``: HMAC-SHA256 of the body in base64. It signs neither time nor id.
 
+    The id is that of a header, and a captured request can be repeated with another; with
+    ``id_from_body`` it is a digest of the body, which is signed.
     Source: https://shopify.dev/docs/apps/build/webhooks/subscribe/https
     """
 
     name: str = "shopify"
     content_types: Sequence[str] = JSON_TYPES
+    credential_headers: Sequence[str] = ()
+    id_from_body: bool = False
 
     def verify(
         self,
@@ -214,11 +238,12 @@ class Shopify:
         tolerance: int,
     ) -> Message:
         """See :class:`Scheme`."""
+        named = "x-shopify-webhook-id"
         offered = _base64(_header(headers, "x-shopify-hmac-sha256"))
         _check(offered, (hmac.digest(key, body, "sha256") for key in _keys(secrets)))
         return Message(
             scheme=self.name,
-            id=_id(_header(headers, "x-shopify-webhook-id")),
+            id=_digest(body) if self.id_from_body else _id(_header(headers, named)),
             body=body,
             headers=headers,
         )
@@ -238,6 +263,11 @@ class Token:
     name: str = "token"
     content_types: Sequence[str] = JSON_TYPES
 
+    @property
+    def credential_headers(self) -> Sequence[str]:
+        """The header of the token."""
+        return (self.header.lower(),)
+
     def verify(
         self,
         *,
@@ -256,7 +286,7 @@ class Token:
         own = _header(headers, self.id_header.lower()) if self.id_header else ""
         return Message(
             scheme=self.name,
-            id=_id(own or hashlib.sha256(body).hexdigest()),
+            id=_id(own or _digest(body)),
             body=body,
             headers=headers,
         )
@@ -283,6 +313,10 @@ def _check_any(offered: Sequence[bytes], expected: Sequence[bytes]) -> None:
     held = [hmac.compare_digest(one, other) for one in offered for other in expected]
     if not any(held):
         raise VerificationFailed("No signature of this request was made with a known secret.")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _hex(text: str) -> bytes:

@@ -25,68 +25,22 @@ from django_webhooks.receiving import (
     Stripe,
     Token,
 )
+from tests.senders import (
+    BODY,
+    NOW,
+    OTHER,
+    SCHEMES,
+    SECRET,
+    github,
+    shopify,
+    slack,
+    standard,
+    stripes,
+    token,
+)
 
-NOW = 1_700_000_000
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-BODY = b'{"id":"evt_1","type":"order.paid","data":{"total":"19.90"}}'
-
-
-def digest(key: str, signed: bytes) -> bytes:
-    return hmac.new(key.encode(), signed, hashlib.sha256).digest()
-
-
-def standard(body=BODY, secret=SECRET, at=NOW):
-    signature = signing.sign(secret=secret, message_id="msg_1", timestamp=at, body=body)
-    return {
-        "webhook-id": "msg_1",
-        "webhook-timestamp": str(at),
-        "webhook-signature": signature,
-    }
-
-
-def github(body=BODY, secret=SECRET):
-    return {
-        "x-hub-signature-256": f"sha256={digest(secret, body).hex()}",
-        "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
-    }
-
-
-def stripes(body=BODY, secret=SECRET, at=NOW):
-    signed = f"{at}.".encode() + body
-    return {"stripe-signature": f"t={at},v1={digest(secret, signed).hex()},v0=00"}
-
-
-def slack(body=BODY, secret=SECRET, at=NOW):
-    signed = f"v0:{at}:".encode() + body
-    return {
-        "x-slack-request-timestamp": str(at),
-        "x-slack-signature": f"v0={digest(secret, signed).hex()}",
-    }
-
-
-def shopify(body=BODY, secret=SECRET):
-    return {
-        "x-shopify-hmac-sha256": base64.b64encode(digest(secret, body)).decode(),
-        "x-shopify-webhook-id": "b54557e4-bdd9-4b37-8a5f-bf7d70bcd043",
-    }
-
-
-def token(body=BODY, secret=SECRET):
-    return {"authorization": f"Bearer {secret}"}
-
-
-#: A scheme, what its sender makes, and the header that holds the proof.
-SCHEMES = {
-    "standard": (StandardWebhooks(), standard, "webhook-signature"),
-    "github": (GitHub(), github, "x-hub-signature-256"),
-    "stripe": (Stripe(), stripes, "stripe-signature"),
-    "slack": (Slack(), slack, "x-slack-signature"),
-    "shopify": (Shopify(), shopify, "x-shopify-hmac-sha256"),
-    "token": (Token(), token, "authorization"),
-}
 TIMED = ["standard", "stripe", "slack"]
 SIGNED = [name for name in SCHEMES if name != "token"]
-OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 
 def verify(scheme, headers, body=BODY, *, secrets=(SECRET,), now=NOW, tolerance=300) -> Message:
@@ -258,6 +212,20 @@ class TestConfusion:
 
         refused(StandardWebhooks(), headers)
 
+    def test_bytes_cannot_move_between_id_timestamp_and_body(self):
+        # All three of these would be signed alike.
+        body = f"{NOW}.5".encode()
+        at_home = standard(body)
+        moved = at_home | {"webhook-id": f"msg_1.{NOW}", "webhook-timestamp": str(NOW)}
+
+        assert verify(StandardWebhooks(), at_home, body)
+        assert "dot" in refused(StandardWebhooks(), moved, b"5")
+
+    def test_a_timestamp_is_written_in_one_way(self):
+        headers = standard() | {"webhook-timestamp": f"0{NOW}"}
+
+        assert "zero" in refused(StandardWebhooks(), headers)
+
     def test_two_timestamps_of_stripe(self):
         value = stripes()["stripe-signature"]
 
@@ -289,6 +257,16 @@ class TestSenders:
         made = library.Webhook(SECRET).sign("msg_1", at.replace(tzinfo=UTC), BODY.decode())
 
         assert verify(StandardWebhooks(), standard() | {"webhook-signature": made}).id == "msg_1"
+
+    def test_svix_under_its_own_names(self):
+        ours = standard()
+        headers = {name.replace("webhook-", "svix-"): value for name, value in ours.items()}
+
+        assert verify(StandardWebhooks(), headers).id == "msg_1"
+        # Never a part of the one and a part of the other.
+        refused(StandardWebhooks(), headers | {"webhook-signature": "v1,AAAA"})
+        refused(StandardWebhooks(), ours | {"webhook-id": ""} | {"svix-id": "msg_1"})
+        refused(StandardWebhooks(), headers | {"svix-id": "", "webhook-id": "msg_1"})
 
     def test_stripe(self):
         signed = f"{NOW}.{BODY.decode()}"
@@ -351,3 +329,29 @@ def test_a_token_may_have_an_id_of_its_own():
 
     assert verify(scheme, {"x-key": SECRET, "x-id": "7"}).id == "7"
     assert "x-id" in refused(scheme, {"x-key": SECRET})
+
+
+@pytest.mark.parametrize(
+    ("scheme", "make", "id_header"),
+    [
+        (GitHub(id_from_body=True), github, "x-github-delivery"),
+        (Shopify(id_from_body=True), shopify, "x-shopify-webhook-id"),
+    ],
+    ids=["github", "shopify"],
+)
+def test_an_id_from_the_body_is_that_of_a_repeat_under_another_id(scheme, make, id_header):
+    ids = {verify(scheme, make() | {id_header: one}).id for one in ("1", "2", "x" * 999)}
+
+    assert ids == {hashlib.sha256(BODY).hexdigest()}
+    assert verify(scheme, make(b"{}"), b"{}").id not in ids
+    refused(scheme, make(secret=OTHER))
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_a_signature_is_no_credential(name):
+    assert SCHEMES[name][0].credential_headers == ()
+
+
+def test_a_token_is_a_credential_in_whichever_header_it_comes():
+    assert Token().credential_headers == ("authorization",)
+    assert Token(header="X-Key").credential_headers == ("x-key",)

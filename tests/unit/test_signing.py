@@ -94,6 +94,13 @@ def test_a_wrong_signature_fails(signature):
         verify(headers(signature))
 
 
+def test_a_flood_of_signatures_is_not_looked_at():
+    verify(headers(" ".join([*[WRONG] * 31, SIGNATURE])))
+
+    with pytest.raises(VerificationFailed, match="more than 32"):
+        verify(headers(" ".join([*[WRONG] * 32, SIGNATURE])))
+
+
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_each_header_is_needed(name):
     found = headers()
