@@ -37,9 +37,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
+    from django_webhooks import catalog
+    from django_webhooks.inbox import network_lists, rejections
     from django_webhooks.sending import listeners, pulses
 
     listeners.forget_silence()
     pulses._said.clear()
+    network_lists.forget()
+    rejections._counts.start_afresh()
+    declared = dict(catalog._types)
     yield
     listeners.forget_silence()
+    # A module that is imported by a test declares its types for good.
+    catalog._types.clear()
+    catalog._types.update(declared)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .combinations import check_combinations, check_https, check_networks
 from .names import check_names
 from .queues import check_horizon, check_routes, check_schedule
-from .receiving import check_receiving
+from .receiving import check_receiving, check_retention
 from .secrets import (
     check_broker,
     check_key_of_its_own,
@@ -31,6 +31,7 @@ __all__ = [
     "check_networks",
     "check_proxy",
     "check_receiving",
+    "check_retention",
     "check_routes",
     "check_schedule",
     "check_values",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -10,9 +11,12 @@ from django.urls import get_resolver
 
 from ..conf import settings
 from ..receiving import views
+from .values import is_number
 
 #: Seconds of tolerance that are too many.
 TOO_WIDE = 3600
+#: Days for which senders repeat.
+LONGEST_RETRY = 7
 
 
 @register("webhooks", Tags.security, deploy=True)
@@ -39,3 +43,20 @@ def check_receiving(**kwargs: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register("webhooks")
+def check_retention(**kwargs: Any) -> list[CheckMessage]:
+    """Check that messages are known for as long as senders may repeat them."""
+    days: Any = settings.WEBHOOKS_INBOX_RETENTION_DAYS
+    kept = days.get("handled") if isinstance(days, Mapping) else None
+    if not is_number(kept) or kept >= LONGEST_RETRY:
+        return []
+    return [
+        Warning(
+            "WEBHOOKS_INBOX_RETENTION_DAYS forgets messages within a week.",
+            hint="Senders repeat for days; what comes again after it was forgotten is handled "
+            "again. Keep them for a week or more.",
+            id="webhooks.W014",
+        )
+    ]

@@ -16,11 +16,14 @@ from django.utils.module_loading import import_string
 from .. import encryption
 from ..conf import settings
 from ..exceptions import InvalidKey
-from ..models import Delivery
+from ..models import Delivery, InboxMessage
 from ..policies import addresses
 
 #: Statuses of deliveries that are over.
 FINISHED = [status.value for status in Delivery.Status if status != Delivery.Status.WAITING]
+
+#: Statuses of received messages that are over.
+HANDLED = [status.value for status in InboxMessage.Status if status != InboxMessage.Status.WAITING]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +64,18 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _is_retention(value: Any) -> bool:
+def _are_days(value: Any, *, of: list[str]) -> bool:
     return isinstance(value, Mapping) and all(
-        status in FINISHED and (days is None or _is_not_negative(days))
-        for status, days in value.items()
+        status in of and (days is None or _is_not_negative(days)) for status, days in value.items()
     )
+
+
+def _is_retention(value: Any) -> bool:
+    return _are_days(value, of=FINISHED)
+
+
+def _is_inbox_retention(value: Any) -> bool:
+    return _are_days(value, of=HANDLED)
 
 
 def _is_callable(value: Any) -> bool:
@@ -249,6 +259,17 @@ RULES = [
         ("webhooks.E051", "WEBHOOKS_RECEIVING_REQUIRE_HTTPS", _FLAG),
         ("webhooks.E052", "WEBHOOKS_RECEIVING_MAX_BYTES", _COUNT),
         ("webhooks.E053", "WEBHOOKS_TRUSTED_PROXIES", _NETWORKS),
+        ("webhooks.E054", "WEBHOOKS_RECEIVING_RETRY_AFTER", _COUNT),
+        ("webhooks.E055", "WEBHOOKS_INBOX_WAIT", _SECONDS),
+        ("webhooks.E056", "WEBHOOKS_INBOX_ATTEMPTS", _COUNT),
+        (
+            "webhooks.E057",
+            "WEBHOOKS_INBOX_RETENTION_DAYS",
+            (
+                _is_inbox_retention,
+                f"a dictionary of days, or None, for any of {', '.join(HANDLED)}",
+            ),
+        ),
     ]
 ]
 

@@ -18,6 +18,7 @@ from django_webhooks.policies.addresses import networks
 from django_webhooks.receiving import GitHub, Guard, Rejected, Token, WebhookView, client, webhook
 from django_webhooks.receiving import views as receiving_views
 
+pytestmark = pytest.mark.django_db
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"type":"order.paid","data":{"id":7}}'
 seen = []
@@ -148,8 +149,9 @@ class TestViews:
             "/", BODY, content_type="application/json", headers=signed()
         )
 
-        with pytest.raises(RuntimeError):
-            breaks(request)
+        answer = breaks(request)
+
+        assert (answer.status_code, answer["Retry-After"]) == (500, "10")
 
     def test_a_class_without_secrets_or_handler_says_what_to_write(self):
         with pytest.raises(ImproperlyConfigured, match="Set secrets"):
