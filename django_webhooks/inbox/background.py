@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.http import HttpResponseBase
 from django.utils import timezone
 
@@ -135,7 +135,8 @@ def _attempt(key: UUID, number: int, *, using: str) -> bool:
         return _run(mine, using=using)
     except Exception as error:
         logger.exception("Message %s was not handled on attempt %d.", key, number)
-        connections[using].close_if_unusable_or_obsolete()
+        if isinstance(error, OperationalError | InterfaceError):
+            connections[using].close_if_unusable_or_obsolete()
         is_final = isinstance(error, _Failed) and error.is_final
         _fail(mine, error=_words(error), number=number, is_final=is_final)
         return False

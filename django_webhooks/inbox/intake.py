@@ -102,7 +102,9 @@ def _bounded_wait(using: str) -> Iterator[None]:
             try:
                 yield
             finally:
-                cursor.execute(set_timeout, [before])
+                # The driver's own cursor: Django's takes nothing after an error.
+                with connection.connection.cursor() as own:
+                    own.execute(set_timeout, [before])
     else:
         # SQLite waits for its one writer as long as the connection's own option says.
         yield
