@@ -46,7 +46,7 @@ class Receiver:
         self.answers = [one if isinstance(one, Answer) else Answer(one) for one in answers]
         self.requests: list[Request] = []
         #: What a GET is answered.
-        self.health = 204
+        self.health, self.document = 204, b""
         self.connections = 0
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -116,8 +116,9 @@ class Receiver:
     def probed(self, request: BaseHTTPRequestHandler) -> None:
         """Answer a health check."""
         request.send_response(self.health)
-        request.send_header("Content-Length", "0")
+        request.send_header("Content-Length", str(len(self.document)))
         request.end_headers()
+        request.wfile.write(self.document)
 
     @property
     def ids(self) -> list[str]:

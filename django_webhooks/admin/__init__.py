@@ -8,7 +8,10 @@ from .bulk_replay import BulkReplayAdmin
 from .delivery import DeliveryAdmin
 from .endpoint import EndpointAdmin
 from .event import EventAdmin
+from .inbox_message import InboxMessageAdmin
+from .network_list import NetworkListAdmin
 from .overview import OverviewAdmin
+from .rejection import RejectionAdmin
 from .subscription import SubscriptionAdmin
 from .switch import SwitchAdmin
 
@@ -19,7 +22,10 @@ __all__ = [
     "DeliveryAdmin",
     "EndpointAdmin",
     "EventAdmin",
+    "InboxMessageAdmin",
+    "NetworkListAdmin",
     "OverviewAdmin",
+    "RejectionAdmin",
     "SubscriptionAdmin",
     "SwitchAdmin",
 ]

@@ -160,10 +160,13 @@ def get(
     timeout: float,
     trust: Trust = PUBLIC,
     tenant: Hashable = None,
+    max_bytes: int | None = None,
 ) -> Answer | NoAnswer:
-    """Send one GET, as :func:`post` does."""
+    """Send one GET, as :func:`post` does; ``max_bytes`` are read in place of the setting's."""
     current.tenant = tenant
-    return _exchange("GET", url, headers=headers, body=None, timeout=timeout, trust=trust)
+    return _exchange(
+        "GET", url, headers=headers, body=None, timeout=timeout, trust=trust, max_bytes=max_bytes
+    )
 
 
 def connect(
@@ -216,6 +219,7 @@ def _exchange(
     body: bytes | None,
     timeout: float,
     trust: Trust,
+    max_bytes: int | None = None,
 ) -> Answer | NoAnswer:
     current.deadline = time.monotonic() + timeout
     for name, value in headers.items():
@@ -234,7 +238,7 @@ def _exchange(
     while True:
         current.is_reused, current.received = False, 0
         try:
-            return _send(request, trust=trust)
+            return _send(request, trust=trust, max_bytes=max_bytes)
         except Failed as failed:
             return failed.answer
         except Exception as error:
@@ -244,8 +248,11 @@ def _exchange(
             return _explain(error, url=url)
 
 
-def _send(request: requests.PreparedRequest, *, trust: Trust) -> Answer:
+def _send(
+    request: requests.PreparedRequest, *, trust: Trust, max_bytes: int | None = None
+) -> Answer:
     proxy = settings.WEBHOOKS_PROXY
+    limit = settings.WEBHOOKS_MAX_RESPONSE_BYTES if max_bytes is None else max_bytes
     response = _adapter(trust).send(
         request,
         stream=True,
@@ -256,7 +263,7 @@ def _send(request: requests.PreparedRequest, *, trust: Trust) -> Answer:
     raw = response.raw
     body = b""
     try:
-        body = raw.read(settings.WEBHOOKS_MAX_RESPONSE_BYTES, decode_content=False)
+        body = raw.read(limit, decode_content=False)
         is_complete = not raw.read(1, decode_content=False)
     except Exception:
         # The status has been read, and it decides.

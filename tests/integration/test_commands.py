@@ -94,7 +94,7 @@ def test_old_deliveries_are_removed():
     finished(days_ago=31)
     kept = finished(days_ago=29)
 
-    assert printed("webhooks_prune") == "1 delivery removed.\n"
+    assert printed("webhooks_prune") == "1 delivery and 0 received messages removed.\n"
     assert Delivery.objects.filter(status="succeeded").get() == kept
 
 
@@ -103,7 +103,10 @@ def test_a_dry_run_removes_nothing():
     finished(days_ago=31)
     finished(days_ago=32)
 
-    assert printed("webhooks_prune", "--dry-run") == "2 deliveries would be removed.\n"
+    assert (
+        printed("webhooks_prune", "--dry-run")
+        == "2 deliveries and 0 received messages would be removed.\n"
+    )
     assert Delivery.objects.filter(status="succeeded").count() == 2
 
 
@@ -111,4 +114,7 @@ def test_a_dry_run_removes_nothing():
 def test_pruning_stops_when_its_time_is_over():
     finished(days_ago=31)
 
-    assert printed("webhooks_prune", "--max-seconds", "0") == "0 deliveries removed.\n"
+    assert (
+        printed("webhooks_prune", "--max-seconds", "0")
+        == "0 deliveries and 0 received messages removed.\n"
+    )

@@ -1,0 +1,45 @@
+"""Network lists: who may call, as senders publish it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from ..models import NetworkList
+from .mixins import RecordAdmin
+from .moments import moment
+
+
+@admin.register(NetworkList)
+class NetworkListAdmin(RecordAdmin):
+    """Look at what ``webhooks_networks`` loaded."""
+
+    list_display = ["name", "number", "origin", "loaded"]
+    search_fields = ["name"]
+    sortable_by = ["name"]
+    fields = readonly_fields = ("name", "origin", "loaded", "all_networks")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NetworkList]:
+        """All of them: they belong to nobody."""
+        rows: QuerySet[NetworkList] = admin.ModelAdmin.get_queryset(self, request)
+        return rows
+
+    @admin.display(description=_("number of networks"))
+    def number(self, row: NetworkList) -> int:
+        """How many there are."""
+        return len(row.networks)
+
+    @admin.display(description=_("loaded"))
+    def loaded(self, row: NetworkList) -> Any:
+        """When they were loaded."""
+        return moment(row.loaded_at)
+
+    @admin.display(description=_("networks"))
+    def all_networks(self, row: NetworkList) -> Any:
+        """One a line."""
+        return format_html("<pre>{}</pre>", "\n".join(row.networks))
