@@ -122,6 +122,10 @@ class Stage:
         """Start the web process."""
         port = free_port()
         self.site = f"http://127.0.0.1:{port}/"
+        return self.serve(port, **environment)
+
+    def serve(self, port: int, **environment: str) -> subprocess.Popen[bytes]:
+        """Start one more web process, at a port."""
         return self.start("tests.acceptance.site.web", str(port), ready="ready.", **environment)
 
     def ask(self, name: str, how: str = "well") -> dict[str, Any] | None:

@@ -12,3 +12,13 @@ class Thing(models.Model):
 
     class Meta:
         app_label = "site"
+
+
+class Effect(models.Model):
+    """What a handler did with a message; nothing but the inbox keeps it from doing it twice."""
+
+    message_id = models.CharField(max_length=200)
+    data = models.JSONField()
+
+    class Meta:
+        app_label = "site"

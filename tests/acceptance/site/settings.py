@@ -14,7 +14,7 @@ env = environ.Env()
 SECRET_KEY = "only for tests"
 USE_TZ = True
 ALLOWED_HOSTS = ["*"]
-ROOT_URLCONF = "tests.acceptance.site.web"
+ROOT_URLCONF = "tests.acceptance.site.urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks", "tests.acceptance.site"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": env.db("ACCEPTANCE_DATABASE")}
@@ -50,4 +50,7 @@ WEBHOOKS_RETRY_FACTOR = 1.5
 WEBHOOKS_RETRY_ATTEMPTS = 40
 WEBHOOKS_TIMEOUT = 3.0
 WEBHOOKS_LEASE_SECONDS = 5.0
+WEBHOOKS_RECEIVING_REQUIRE_HTTPS = False
+#: What the handler of webhooks waits for after its commit.
+SECONDS_UNTIL_ANSWER = 0.0
 globals().update(json.loads(env.str("ACCEPTANCE_SETTINGS", "{}")))

@@ -1,17 +1,22 @@
-"""The web process: ``python -m tests.acceptance.site.web PORT``."""
+"""The web process: ``python -m tests.acceptance.site.web PORT``.
+
+By TLS where ``ACCEPTANCE_CERTIFICATE`` and ``ACCEPTANCE_KEY`` name files.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import socketserver
+import ssl
 import sys
+import threading
 import time
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import path
 
 
 def things(request: HttpRequest) -> HttpResponse:
@@ -34,13 +39,28 @@ def things(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"id": thing.pk, "seconds": time.monotonic() - began})
 
 
-urlpatterns = [path("things/", things)]
-
-
 class Server(socketserver.ThreadingMixIn, WSGIServer):
-    """One thread a request."""
+    """One thread a request; a dozen at once, each with a connection to the database."""
 
     daemon_threads = True
+    request_queue_size = 128
+    at_once = threading.Semaphore(12)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a request."""
+        with self.at_once:
+            super().process_request_thread(request, client_address)
+            connections.close_all()
+
+    def speak_tls(self, certificate: str, key: str) -> None:
+        """Speak TLS, and say so to the application."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        # Who connects and says nothing must not keep others from being accepted.
+        self.socket = context.wrap_socket(
+            self.socket, server_side=True, do_handshake_on_connect=False
+        )
+        self.base_environ["HTTPS"] = "on"
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -60,6 +80,8 @@ def main() -> None:
     application = get_wsgi_application()
     port = int(sys.argv[1])
     with make_server("127.0.0.1", port, application, Server, QuietHandler) as server:
+        if certificate := os.environ.get("ACCEPTANCE_CERTIFICATE"):
+            server.speak_tls(certificate, os.environ["ACCEPTANCE_KEY"])
         print("ready.", flush=True)
         server.serve_forever()
 

@@ -1,0 +1,13 @@
+"""The URLs of the site: what tells of things, and what is told."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from . import hooks, web
+
+urlpatterns = [
+    path("things/", web.things),
+    path("hooks/", hooks.now),
+    path("hooks-later/", hooks.later),
+]
