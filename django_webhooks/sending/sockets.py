@@ -84,15 +84,21 @@ class _Timed:
         self.settimeout(current.time_left())
         super().sendall(*args, **kwargs)  # type: ignore[misc]  # the socket's
 
+    def _wait(self, *args: Any, **kwargs: Any) -> None:
+        # gevent's alone: it waits afresh for each piece of a TLS record, however small.
+        self.settimeout(current.time_left())
+        super()._wait(*args, **kwargs)  # type: ignore[misc]  # the socket's
+
 
 class Socket(_Timed, socket.socket):
     pass
 
 
 class TLSSocket(_Timed, ssl.SSLSocket):
-    def do_handshake(self, block: bool = False) -> None:
+    def do_handshake(self, *args: Any, **kwargs: Any) -> None:
         self.settimeout(current.time_left())
-        super().do_handshake(block)
+        # gevent's takes no argument.
+        super().do_handshake(*args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
+from django.db import connection
 
 from django_webhooks.sending import sockets, transport
 from django_webhooks.sending.transport import Answer
@@ -155,3 +160,67 @@ def test_the_socket_of_a_connection_is_the_one_that_knows_the_deadline(trusted, 
         post(server)
 
     assert [type(one) for one in made] == [sockets.TLSSocket]
+
+
+def relaying(server, *, after):
+    """Stand before a server, and pass on what it says byte by byte, slowly after some of them."""
+
+    def speak(near):
+        host, _, port = server.rpartition(":")
+        with socket.create_connection((host, int(port))) as far:
+            threading.Thread(target=_pass_on, args=(near, far), daemon=True).start()
+            passed = 0
+            while data := far.recv(65_536):
+                for one in data:
+                    near.sendall(bytes([one]))
+                    passed += 1
+                    if passed > after:
+                        time.sleep(0.05)
+
+    return speak
+
+
+def _pass_on(near, far):
+    try:
+        while data := near.recv(65_536):
+            far.sendall(data)
+    except OSError:
+        pass
+
+
+#: Bytes of a handshake with these certificates, and a few of the record that follows.
+HANDSHAKE = 1_400
+
+
+@pytest.mark.parametrize("after", [0, HANDSHAKE], ids=["handshake", "record of the answer"])
+def test_what_is_dripped_below_tls_ends_at_the_deadline_too(trusted, after):
+    body = b"x" * 2_000
+    answer = OK + b"Content-Length: 2000\r\n\r\n" + body
+    with (
+        speaking(saying(answer), tls=trusted()) as server,
+        speaking(relaying(server, after=after)) as slow,
+    ):
+        answer, took = post(slow, timeout=0.7)
+
+    assert answer.reason == "timeout"
+    assert took < 1.2
+
+
+GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import sys, pytest
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "not with_gevent", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="behaves alike with every database")
+def test_all_of_this_holds_with_gevent():
+    """Its sockets are others: they wait piece by piece, and their handshake takes no argument."""
+    ran = subprocess.run(
+        [sys.executable, "-c", GEVENT, __file__],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert ran.returncode == 0, ran.stdout
