@@ -12,7 +12,7 @@ from django_webhooks.sending import sockets, transport
 from tests.receivers import Answer, receiving
 
 
-def post(url, *, timeout=1.0, body=b"{}"):
+def post(url, *, timeout=5.0, body=b"{}"):
     return transport.post(url, headers={}, body=body, timeout=timeout)
 
 
