@@ -20,8 +20,11 @@ from .policies import addresses, matching, urls
 # RFC 9110 section 5.6.2: the characters of a field name.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
+#: What frames a request, is meant for a proxy, or has a place of its own.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type",
-                   "user-agent", "authorization", "cookie"})  # fmt: skip
+                   "user-agent", "authorization", "cookie", "accept-encoding", "expect",
+                   "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer",
+                   "upgrade"})  # fmt: skip
 
 
 def url_rules() -> urls.Rules:
@@ -118,8 +121,11 @@ def validate_client_certificate(pem: str) -> None:
 
 
 def validate_ca_bundle(pem: str) -> None:
-    """Raise ValidationError unless the PEM holds certificates."""
+    """Raise ValidationError unless the PEM holds certificates alone."""
     try:
         x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         raise ValidationError(_("Enter certificates as PEM."), code="certificate") from None
+    if "PRIVATE KEY" in pem:
+        # It is kept in the clear.
+        raise ValidationError(_("Enter certificates without a private key."), code="certificate")

@@ -66,8 +66,9 @@ def check_keys_are_derived(**kwargs: Any) -> list[CheckMessage]:
 @register("webhooks", Tags.security, deploy=True)
 def check_broker(**kwargs: Any) -> list[CheckMessage]:
     """Check that messages leave the machine encrypted alone."""
-    for url in both("broker_url"):
-        for one in str(url).split(";"):
+    for urls in both("broker_url"):
+        # Celery takes several, as a list or with semicolons.
+        for one in (urls if isinstance(urls, str) else ";".join(map(str, urls))).split(";"):
             found = urlsplit(one)
             if (
                 found.scheme in _PLAIN

@@ -52,6 +52,7 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         """Change columns, and the index of a URL with it."""
         if "url" in kwargs:
             field = Endpoint._meta.get_field("url_index")
+            kwargs["url"] = normalise_url(kwargs["url"])
             kwargs["url_index"] = field.value_of(kwargs["url"])
         return super().update(**kwargs)
 

@@ -50,11 +50,16 @@ class Url:
     port: int
 
 
-@functools.lru_cache(maxsize=4096)
 def parse(text: str, rules: Rules) -> Url | Refusal:
     """Return the URL in its normal form, or why webhooks are not sent there."""
+    # Before the cache, which keeps what it is asked.
     if len(text) > MAX_LENGTH:
         return _no("length", "Use a URL of at most 2,048 characters.")
+    return _parse(text, rules)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(text: str, rules: Rules) -> Url | Refusal:
     if _FORBIDDEN.search(text):
         return _no("characters", "Remove spaces, control characters and backslashes from the URL.")
     found = _WHOLE.fullmatch(text)

@@ -8,6 +8,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.core.exceptions import ValidationError
+
 from .. import __version__, signing
 from ..exceptions import InvalidSecret
 from ..fields import uuid7
@@ -15,6 +17,7 @@ from ..models import Delivery, Endpoint, Subscription
 from ..policies import outcome as outcomes
 from ..policies.outcome import Outcome
 from ..policies.retry import RetryPolicy
+from ..validators import validate_headers
 from . import hops, payloads, transport
 from .transport import Answer, NoAnswer, Trust
 
@@ -59,7 +62,7 @@ def make(job: Job, *, now: datetime) -> Result:
     """Send the request of a job at the moment ``now`` and return what it brought. Never raises."""
     began = time.monotonic()
     try:
-        response = transport.post(
+        response = refusal(job.endpoint) or transport.post(
             job.endpoint.url,
             headers=request_headers(job, now=now),
             body=bytes(job.delivery.event.body),
@@ -108,6 +111,15 @@ def request_headers(job: Job, *, now: datetime) -> dict[str, str]:
     if delivery.attempts_made and delivery.reason:
         headers["webhook-retry-reason"] = delivery.reason
     return headers | authorization(endpoint)
+
+
+def refusal(endpoint: Endpoint) -> NoAnswer | None:
+    """Return why nothing is sent with the headers of an endpoint, where an old row has bad ones."""
+    try:
+        validate_headers(endpoint.headers)
+    except ValidationError as error:
+        return NoAnswer(reason="blocked", detail=" ".join(error.messages))
+    return None
 
 
 def credentials(endpoint: Endpoint) -> dict[str, str]:

@@ -19,9 +19,9 @@ from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
 from ..policies import retry
 from ..policies.retry import Decision, Done, GiveUp, TryAgain
-from . import health
+from . import health, masking
 from .attempt import Result
-from .transport import Answer
+from .transport import Answer, NoAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -107,19 +107,30 @@ def _entry(result: Result, *, now: datetime) -> Entry:
         outcome=result.outcome.verdict.value,
         reason=result.outcome.reason,
     )
-    if isinstance(response, Answer):
-        limit = settings.WEBHOOKS_RESPONSE_EXCERPT_BYTES
-        attempt.status_code = response.status
-        attempt.response_body = _shown(response.body[:limit].decode("utf-8", "replace"))
-        attempt.response_headers = {
-            name[:100]: _shown(value)[:500] for name, value in list(response.headers.items())[:50]
-        }
-        if result.outcome.reason == "redirect":
-            location = response.headers.get("location", "")
-            attempt.detail = _shown(f"Redirects are not followed; it names {location}")[:500]
-    else:
-        attempt.detail = _shown(response.detail)[:500]
+    _fill(attempt, response, secrets=masking.secrets_of(job.endpoint))
     return Entry(result=result, decision=decision, attempt=attempt)
+
+
+def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) -> None:
+    """Write what the receiver answered, bounded, and without what it repeats of our secrets."""
+
+    def shown(text: str) -> str:
+        return _shown(masking.mask(text, secrets))[:500]
+
+    if isinstance(response, NoAnswer):
+        attempt.detail = shown(response.detail)
+        return
+    # Masked before it is cut, since a cut might leave half a secret.
+    body = masking.mask(response.body.decode("utf-8", "surrogateescape"), secrets)
+    excerpt = body.encode("utf-8", "surrogateescape")[: settings.WEBHOOKS_RESPONSE_EXCERPT_BYTES]
+    attempt.status_code = response.status
+    attempt.response_body = _shown(excerpt.decode("utf-8", "replace"))
+    attempt.response_headers = {
+        name[:100]: shown(value) for name, value in list(response.headers.items())[:50]
+    }
+    if attempt.reason == "redirect":
+        location = response.headers.get("location", "")
+        attempt.detail = shown(f"Redirects are not followed; it names {location}")
 
 
 def _store(

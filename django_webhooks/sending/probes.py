@@ -236,6 +236,8 @@ def _ask(door: Health, *, now: datetime) -> Answer | NoAnswer | None:
         "trust": attempt.trust(endpoint),
         "tenant": attempt.tenant(door.subscription),
     }
+    if endpoint.probe != Endpoint.ProbeKind.CONNECT and (no := attempt.refusal(endpoint)):
+        return no
     match endpoint.probe:
         case Endpoint.ProbeKind.HTTP:
             headers = {"user-agent": attempt.USER_AGENT, **attempt.credentials(endpoint)}

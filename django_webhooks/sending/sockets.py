@@ -22,8 +22,11 @@ from ..validators import url_rules
 
 #: Addresses of one name that are tried at the most.
 MAX_ADDRESSES = 4
-RESOLVERS = 8
+#: Threads that look names up, and how many of them one tenant has at the most.
+RESOLVERS = 32
 RESOLVERS_PER_TENANT = 4
+#: Bytes of an answer before its body, interim answers included.
+MAX_HEAD_BYTES = 65_536
 #: What says nothing of the receiver: this process or machine has no more to give.
 _OUR_FAULTS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
@@ -51,7 +54,11 @@ class _Current(threading.local):
 
     deadline: float = 0.0
     is_reused: bool = False
+    #: Whether no kept connection will do.
+    wants_fresh: bool = False
     received: int = 0
+    #: How much may be received before the body; None within it.
+    head_ends: int | None = None
     #: Whose attempt it is; shared resources are divided among tenants.
     tenant: Hashable = None
 
@@ -74,6 +81,8 @@ class _Timed:
         self.settimeout(current.time_left())
         count: int = super().recv_into(*args, **kwargs)  # type: ignore[misc]  # the socket's
         current.received += count
+        if current.head_ends is not None and current.received > current.head_ends:
+            raise Failed("protocol", "The headers of the answer are too long.")
         return count
 
     def send(self, *args: Any, **kwargs: Any) -> int:
@@ -84,15 +93,21 @@ class _Timed:
         self.settimeout(current.time_left())
         super().sendall(*args, **kwargs)  # type: ignore[misc]  # the socket's
 
+    def _wait(self, *args: Any, **kwargs: Any) -> None:
+        # gevent's alone: it waits afresh for each piece of a TLS record, however small.
+        self.settimeout(current.time_left())
+        super()._wait(*args, **kwargs)  # type: ignore[misc]  # the socket's
+
 
 class Socket(_Timed, socket.socket):
     pass
 
 
 class TLSSocket(_Timed, ssl.SSLSocket):
-    def do_handshake(self, block: bool = False) -> None:
+    def do_handshake(self, *args: Any, **kwargs: Any) -> None:
         self.settimeout(current.time_left())
-        super().do_handshake(block)
+        # gevent's takes no argument.
+        super().do_handshake(*args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +124,7 @@ class _Question:
 class _Resolver:
     """Bound name look-ups, which know no time-out of their own, by a few daemon threads.
 
-    One tenant has half of them at the most, so that slow name servers of one cost others nothing.
+    One tenant has a few of them at the most, so that slow name servers of one cost others nothing.
     """
 
     def __init__(self) -> None:
@@ -130,14 +145,14 @@ class _Resolver:
         replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         question = _Question(host, port, current.tenant, current.deadline, replies)
         with self._lock:
-            if self._threads < RESOLVERS:
-                self._threads += 1
-                threading.Thread(target=self._run, name="webhooks-resolver", daemon=True).start()
             if self._busy[question.tenant] < RESOLVERS_PER_TENANT:
                 self._busy[question.tenant] += 1
                 self._asked.put(question)
             else:
                 self._waiting.setdefault(question.tenant, collections.deque()).append(question)
+            if self._threads < min(RESOLVERS, self._busy.total()):
+                self._threads += 1
+                threading.Thread(target=self._run, name="webhooks-resolver", daemon=True).start()
         try:
             found = replies.get(timeout=current.time_left())
         except queue.Empty:
@@ -153,7 +168,8 @@ class _Resolver:
         while True:
             one = self._asked.get()
             try:
-                one.replies.put(socket.getaddrinfo(one.host, one.port, type=socket.SOCK_STREAM))
+                if one.until > time.monotonic():
+                    one.replies.put(socket.getaddrinfo(one.host, one.port, type=socket.SOCK_STREAM))
             except (OSError, UnicodeError) as error:
                 one.replies.put(error)
             finally:

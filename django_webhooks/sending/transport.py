@@ -69,7 +69,11 @@ class _Response(http.client.HTTPResponse):
     """An answer whose lengths contradict each other has none, and ends with its connection."""
 
     def begin(self) -> None:
-        super().begin()
+        current.head_ends = current.received + sockets.MAX_HEAD_BYTES
+        try:
+            super().begin()
+        finally:
+            current.head_ends = None
         claimed = self.headers.get_all("content-length", [])
         if len({one.strip() for value in claimed for one in value.split(",")}) > 1:
             del self.headers["content-length"]
@@ -103,11 +107,23 @@ class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
+class _Clean:
+    """Hand out connections that nothing is left on; fresh ones where the attempt wants that."""
+
+    def _get_conn(self, *args: Any, **kwargs: Any) -> Any:
+        connection = super()._get_conn(*args, **kwargs)  # type: ignore[misc]  # the pool's
+        # What TLS has decrypted already does not show on the socket, where urllib3 looks.
+        pending = getattr(connection.sock, "pending", int)
+        if current.wants_fresh or pending():
+            connection.close()
+        return connection
+
+
+class _Pool(_Clean, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TLSPool(HTTPSConnectionPool):
+class _TLSPool(_Clean, HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
@@ -235,6 +251,7 @@ def _exchange(
     if body is not None:
         request.headers["Content-Length"] = str(len(body))
     request.headers["Accept-Encoding"] = "identity"
+    current.wants_fresh = False
     while True:
         current.is_reused, current.received = False, 0
         try:
@@ -244,6 +261,7 @@ def _exchange(
         except Exception as error:
             # A kept connection that the receiver had closed meanwhile says nothing about it.
             if current.is_reused and not current.received and _is_dropped(error):
+                current.wants_fresh = True
                 continue
             return _explain(error, url=url)
 

@@ -51,7 +51,8 @@ def until(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE)
 
 #: What may be found in no log and no file of a database.
 SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-QUERY = "?planted-in-the-url"
+PATH = "planted-in-the-path"
+QUERY = f"/{PATH}?planted-in-the-query"
 AUTHORIZATION = "Bearer planted-in-the-header"
 
 
@@ -257,7 +258,12 @@ class Stage:
         return [
             f"{secret} in {name}"
             for name, data in content.items()
-            for secret in (SIGNING_SECRET.removeprefix("whsec_"), QUERY, AUTHORIZATION)
+            for secret in (
+                SIGNING_SECRET.removeprefix("whsec_"),
+                PATH,
+                QUERY.partition("?")[2],
+                AUTHORIZATION,
+            )
             if secret.encode() in data
         ]
 

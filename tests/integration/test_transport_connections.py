@@ -19,7 +19,7 @@ NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def post(url, *, timeout=1.0, body=b"{}"):
+def post(url, *, timeout=5.0, body=b"{}"):
     return transport.post(url, headers={}, body=body, timeout=timeout)
 
 
@@ -60,7 +60,7 @@ def test_a_kept_connection_that_ends_without_an_answer_is_replaced_at_once(misbe
 
     with speaking(script) as server:
         assert post(f"http://{server}/").status == 204
-        answer = post(f"http://{server}/", body=body, timeout=3)
+        answer = post(f"http://{server}/", body=body, timeout=10)
 
     assert getattr(answer, "status", answer) == 204
     assert script.connections == 2

@@ -57,7 +57,7 @@ def receiver(server_of, client_of):
 
 
 def post(url, trust=transport.PUBLIC):
-    return transport.post(url, headers={}, body=b"{}", timeout=2, trust=trust)
+    return transport.post(url, headers={}, body=b"{}", timeout=5, trust=trust)
 
 
 def test_a_client_certificate_is_shown(receiver, server_of, client_of):
@@ -124,8 +124,10 @@ def test_certificates_are_validated(server_of, client_of):
         with pytest.raises(ValidationError) as caught:
             validators.validate_client_certificate(wrong)
         assert "PRIVATE KEY" not in str(caught.value)
-    with pytest.raises(ValidationError):
-        validators.validate_ca_bundle("x")
+    for wrong in ("x", certificate + key):
+        with pytest.raises(ValidationError) as caught:
+            validators.validate_ca_bundle(wrong)
+        assert "PRIVATE KEY" not in str(caught.value)
 
 
 @pytest.mark.django_db

@@ -198,6 +198,7 @@ def test_a_key_that_is_the_secret_key_is_an_error():
         ("amqp://guest@rabbit.internal//", True),
         ("redis://10.0.0.7:6379/0", True),
         ("sentinel://localhost;sentinel://other", True),
+        (["amqps://rabbit.internal//", "amqp://rabbit.internal//"], True),
         ("amqps://rabbit.internal//", False),
         ("rediss://10.0.0.7:6379/0", False),
         ("redis://127.0.0.1:6379", False),

@@ -57,6 +57,29 @@ def test_any_changed_character_is_detected(where, other):
     assert not caught.value.is_key_missing
 
 
+@given(st.text(max_size=300), st.data())
+def test_whatever_is_tampered_with_is_detected(text, data):
+    """Any bit of nonce, ciphertext and tag; pieces left out; the id of another key."""
+    with ring(NEW, OLD):
+        made = encryption.encrypt(text, place=PLACE)
+        head, _, sealed = made.rpartition(":")
+        raw = bytearray(base64.urlsafe_b64decode(sealed))
+        match data.draw(st.sampled_from(["bit", "cut", "longer", "key"])):
+            case "bit":
+                raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+            case "cut":
+                start = data.draw(st.integers(0, len(raw) - 1))
+                del raw[start : start + data.draw(st.integers(1, len(raw)))]
+            case "longer":
+                raw += data.draw(st.binary(min_size=1, max_size=20))
+            case "key":
+                head = encryption.PREFIX + encryption.keys()[1].id
+        changed = f"{head}:{base64.urlsafe_b64encode(raw).decode()}"
+
+        with pytest.raises(NotDecrypted):
+            encryption.decrypt(changed, place=PLACE)
+
+
 @pytest.mark.parametrize("broken", ["", "AA", "!", "é"])
 def test_what_is_cut_is_detected(broken):
     with ring(NEW):
