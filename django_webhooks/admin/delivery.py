@@ -101,11 +101,13 @@ class DeliveryAdmin(RecordAdmin):
             return queryset.filter(found), False
         using = queryset.db
         # One way after the other: conditions joined by OR would read the whole table.
-        events = Event.objects.using(using).filter(idempotency_key=term)
+        # What others have is no reason to look no further: that would tell that they have it.
+        events = scope.narrow(request, Event.objects.using(using).filter(idempotency_key=term))
         if keys := list(events.values_list("pk", flat=True)[:NAMED]):
             return queryset.filter(event_id__in=keys), False
         attempts = Attempt.objects.using(using).filter(endpoint_host=term)
-        if sees_hosts(request) and attempts.exists():
+        own = scope.narrow(request, attempts, "delivery__subscription__")
+        if sees_hosts(request) and own.exists():
             return queryset.filter(Exists(attempts.filter(delivery_id=OuterRef("pk")))), False
         subscriptions = Subscription.objects.using(using).filter(name__icontains=term)
         named = list(scope.narrow(request, subscriptions).values_list("pk", flat=True)[:1000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -64,6 +65,8 @@ class EventTypeFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep the events of the type."""
         value = self.value()
+        if value and "\x00" in value:
+            raise IncorrectLookupParameters
         return queryset.filter(**{self.path: value}) if value else queryset
 
 
@@ -245,9 +248,12 @@ def selection(params: Mapping[str, Any]) -> Selection:
     Raise ValueError for malformed ones.
     """
     values = {name: params[name] for name in FIELDS if params.get(name)}
+    found = Selection.of(values)
     if (recent := params.get("recent")) in RANGES:
-        values.setdefault("since", timezone.now() - RANGES[str(recent)][1])
-    return Selection.of(values)
+        since = timezone.now() - RANGES[str(recent)][1]
+        # The list keeps to both.
+        found = replace(found, since=max(since, found.since or since))
+    return found
 
 
 def _is_key(text: str) -> bool:
