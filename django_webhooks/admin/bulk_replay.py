@@ -37,6 +37,10 @@ _ASKED = ("status", "since", "until")
 class BulkReplayAdmin(RecordAdmin):
     """Begin bulk replays, and watch them."""
 
+    empty_list = _(
+        "Nothing was replayed yet. Select deliveries in their list, and choose to replay them."
+    )
+
     change_form_template = "admin/django_webhooks/bulk_replay.html"
     list_display = ["recorded", "reason", "by", "state", "progress"]
     list_filter = ["status"]

@@ -34,6 +34,10 @@ class PinForm(forms.Form):
 class EndpointAdmin(MaskedHosts, RecordAdmin):
     """Watch endpoints, and act on them; they are edited in their subscription."""
 
+    empty_list = _(
+        "There is no endpoint yet. Endpoints are added on the page of their subscription."
+    )
+
     masks = {
         "host_name": "masked_host",
         "recent_probes": "masked_probes",
@@ -44,10 +48,10 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
     list_display = [
         "subscription",
         "host_name",
-        "role",
-        "mark",
         "health_badge",
         "since",
+        "mark",
+        "role",
         "last_success",
     ]
     list_display_links = ["host_name"]

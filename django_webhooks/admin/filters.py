@@ -20,6 +20,7 @@ from ..models import Delivery, Subscription
 from ..sending import outbox
 from ..sending.selection import Selection
 from . import scope
+from .moments import exactly, written
 
 #: Subscriptions that are offered at the most; others are found by their name.
 OFFERED = 50
@@ -133,6 +134,11 @@ class _EnteredFilter(SelectionFilter):
         """Offer nothing: the page has a field."""
         return [("", "")]
 
+    @property
+    def is_moment(self) -> bool:
+        """Say whether it is a moment, which the browser tells in a zone of its own."""
+        return self.kind == "datetime-local"
+
     def choices(self, changelist: Any) -> Any:
         """Return what the field needs: the other parameters of the page, and the value."""
         others = changelist.get_filters_params()
@@ -144,7 +150,9 @@ class _EnteredFilter(SelectionFilter):
                 for value in (values if isinstance(values, list) else [values])
             ],
             "parameter": self.parameter_name,
-            "value": self.value() or "",
+            "value": written(self.value()) if self.is_moment else self.value() or "",
+            "exact": exactly(self.value()) if self.is_moment else "",
+            "is_moment": self.is_moment,
             "kind": self.kind,
             "suggestions": self.suggestions,
             "query": changelist.get_query_string(remove=[self.parameter_name]),

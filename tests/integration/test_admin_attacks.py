@@ -1,4 +1,4 @@
-"""The admin under attack: by staff of a tenant, by staff with few permissions, by what is stored."""
+"""The admin under attack: by staff of a tenant or with few permissions, by what is stored."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class TestTenants:
         assert _all_of(subscription) == before
 
     def test_no_replay_counts_names_or_sends_it(self, client, tenants):
-        subscription, _ = tenants["other"]
+        subscription, delivery = tenants["other"]
         endpoint = subscription.endpoints.get()
         address = pages.url("bulkreplay", "add")
 
