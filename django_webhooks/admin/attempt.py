@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Attempt
-from . import parts, timeline
+from . import badges, parts, timeline
 from .mixins import MaskedHosts, RecordAdmin, permitted
 from .moments import moment
 
@@ -34,18 +34,18 @@ def masked_detail(admin: Any, attempt: Attempt) -> str:
 class AttemptAdmin(MaskedHosts, RecordAdmin):
     """Look at attempts."""
 
+    empty_list = _("Nothing was sent yet. Each request to an endpoint appears here.")
+
     masks = MASKS
     owner_path = "delivery__subscription__"
     sortable_by = ["started"]
     list_display = [
         "started",
-        "delivery_link",
-        "number",
+        "result",
         "endpoint_host",
-        "outcome",
-        "status_code",
-        "reason",
+        "number",
         "duration_ms",
+        "delivery_link",
     ]
     list_display_links = ["started"]
     list_filter = ["outcome"]
@@ -74,10 +74,17 @@ class AttemptAdmin(MaskedHosts, RecordAdmin):
         """When the request began."""
         return moment(attempt.started_at)
 
+    @admin.display(description=_("outcome"))
+    def result(self, attempt: Attempt) -> Any:
+        """What it told, and why, in one badge."""
+        why = attempt.reason or str(attempt.status_code or "")
+        return badges.status(attempt.outcome, badges.because(attempt.get_outcome_display(), why))
+
     @admin.display(description=_("delivery"))
     def delivery_link(self, attempt: Attempt) -> Any:
-        """The delivery that it was made for."""
-        return timeline.link("delivery", attempt.delivery_id, attempt.delivery.message_id)
+        """The delivery that it was made for, by the end of its message id."""
+        shown = f"msg_…{attempt.delivery.message_id[-12:]}"
+        return timeline.link("delivery", attempt.delivery_id, shown)
 
     @admin.display(description=_("answer"))
     def answer(self, attempt: Attempt) -> str:

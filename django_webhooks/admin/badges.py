@@ -31,9 +31,12 @@ def health_of(endpoint: Endpoint) -> SafeString:
     if health is None:
         return badge("disabled", _("Not known yet"))
     word = health.get_state_display()
-    if health.reason:
-        word = _("%(state)s (%(reason)s)") % {"state": word, "reason": health.reason}
-    return badge(health.state, word)
+    return badge(health.state, because(word, health.reason))
+
+
+def because(word: str, reason: str) -> str:
+    """Return a word with the reason behind it, where there is one."""
+    return _("%(state)s (%(reason)s)") % {"state": word, "reason": reason} if reason else word
 
 
 def badge(kind: str, word: str) -> SafeString:

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
@@ -29,11 +29,17 @@ from .replay_form import ReplayForm
 
 #: So far the selected deliveries are counted before they are replayed.
 COUNTED = 1_000_000
+#: Fields of the selection that the form asks for.
+_ASKED = ("status", "since", "until")
 
 
 @admin.register(BulkReplay)
 class BulkReplayAdmin(RecordAdmin):
     """Begin bulk replays, and watch them."""
+
+    empty_list = _(
+        "Nothing was replayed yet. Select deliveries in their list, and choose to replay them."
+    )
 
     change_form_template = "admin/django_webhooks/bulk_replay.html"
     list_display = ["recorded", "reason", "by", "state", "progress"]
@@ -83,7 +89,7 @@ class BulkReplayAdmin(RecordAdmin):
             raise PermissionDenied
         using = outbox.database()
         try:
-            chosen = _selection(request.GET, scope.stored(request))
+            chosen = _selection(request)
         except ValueError as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:django_webhooks_delivery_changelist"))
@@ -103,7 +109,11 @@ class BulkReplayAdmin(RecordAdmin):
             "opts": self.opts,
             "form": form,
             "count": count,
-            "chosen": _words(_fixed(chosen), sees=sees_hosts(request)),
+            "chosen": _words(
+                _fixed(chosen),
+                named=scope.narrow(request, Subscription.objects.using(using)),
+                sees=sees_hosts(request),
+            ),
             "media": self.media,
         }
         return TemplateResponse(request, "admin/django_webhooks/replay.html", context)
@@ -210,7 +220,8 @@ class BulkReplayAdmin(RecordAdmin):
     @admin.display(description=_("selection"))
     def selected(self, one: BulkReplay) -> str:
         """What was selected, in words."""
-        return "; ".join(f"{name}: {value}" for name, value in _words(Selection.of(one.selection)))
+        words = _words(Selection.of(one.selection), named=Subscription.objects.all())
+        return "; ".join(f"{name}: {value}" for name, value in words)
 
     @admin.display(description=_("sent to"))
     def sent_to(self, one: BulkReplay) -> str:
@@ -218,8 +229,12 @@ class BulkReplayAdmin(RecordAdmin):
         return str(one.endpoint) if one.endpoint else str(_("the active endpoint"))
 
 
-def _selection(params: QueryDict, owners: list[list[str]] | None) -> Selection:
+def _selection(request: HttpRequest) -> Selection:
     """Return what the address of the page selects. Raise ValueError where that is nothing."""
+    params, owners = request.GET, scope.stored(request)
+    if params.get("host") and not sees_hosts(request):
+        # The count would tell where webhooks go.
+        raise ValueError(_("You may not see hosts, and so not filter by them."))
     if ids := params.get("ids"):
         keys = [str(UUID(one)) for one in ids.split(",")[:1000]]
         return Selection(ids=keys, owners=owners)
@@ -230,14 +245,13 @@ def _selection(params: QueryDict, owners: list[list[str]] | None) -> Selection:
 
 
 def _narrowed(chosen: Selection, wanted: dict[str, Any]) -> Selection:
-    own = {name: wanted.get(name) for name in ("status", "since", "until")}
-    return Selection.of({**chosen.stored, **{k: v for k, v in own.items() if v or k == "status"}})
+    """Return the selection with what the form says: what is empty there limits nothing."""
+    return Selection.of({**chosen.stored, **{name: wanted.get(name) for name in _ASKED}})
 
 
 def _fixed(chosen: Selection) -> Selection:
     """Return what the form does not ask."""
-    asked = ("status", "since", "until")
-    return Selection.of({k: v for k, v in chosen.stored.items() if k not in asked})
+    return Selection.of({k: v for k, v in chosen.stored.items() if k not in _ASKED})
 
 
 def _endpoints(request: HttpRequest, chosen: Selection, *, using: str) -> list[tuple[str, str]]:
@@ -258,8 +272,10 @@ def _endpoints(request: HttpRequest, chosen: Selection, *, using: str) -> list[t
     ]
 
 
-def _words(chosen: Selection, *, sees: bool = False) -> list[tuple[str, str]]:
-    """Return a selection in words."""
+def _words(
+    chosen: Selection, *, named: QuerySet[Subscription], sees: bool = False
+) -> list[tuple[str, str]]:
+    """Return a selection in words, with the names of those subscriptions that may be told."""
     stored = chosen.stored
     stored.pop("owners", None)
     words = {
@@ -282,7 +298,7 @@ def _words(chosen: Selection, *, sees: bool = False) -> list[tuple[str, str]]:
             message = ngettext("%(count)d selected", "%(count)d selected", len(value))
             shown = message % {"count": len(value)}
         elif name == "subscription":
-            names = Subscription.objects.filter(pk=value).values_list("name", flat=True)
+            names = named.filter(pk=value).values_list("name", flat=True)
             shown = names.first() or shown
         elif name == "status":
             shown = str(Delivery.Status(value).label)

@@ -110,7 +110,7 @@ def _svg(title: str, shapes: SafeString, *, labels: Sequence[str], top: int) -> 
         '<text class="webhooks-label" x="{}" y="{}" text-anchor="end">{}</text>',
         (
             (LEFT, WIDTH, y, y, LEFT - 4, y + 10, number)
-            for y, number in ((0, top), (height / 2, _half(top)), (height, ""))
+            for y, number in ((0, short(top)), (height / 2, short(top / 2)), (height, ""))
         ),
     )
     below = format_html_join(
@@ -133,5 +133,9 @@ def _svg(title: str, shapes: SafeString, *, labels: Sequence[str], top: int) -> 
     )
 
 
-def _half(top: int) -> str:
-    return f"{top / 2:g}"
+def short(value: float) -> str:
+    """Return a number as an axis has room for it: 2500 as 2.5k."""
+    for size, unit in ((1_000_000, "M"), (1000, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"

@@ -29,16 +29,20 @@ NAMED = 200
 class DeliveryAdmin(RecordAdmin):
     """Look at deliveries, and send again what is over."""
 
+    empty_list = _(
+        "Nothing was sent yet. Deliveries appear here once an event happens that a "
+        "subscription listens to; a test event is sent from the page of a subscription."
+    )
+
     actions = ["replay_deliveries", "try_now", "cancel_deliveries"]
     change_form_template = "admin/django_webhooks/delivery.html"
     list_display = [
         "short_id",
+        "result",
+        "recorded",
         "event_type",
         "subscription",
-        "state",
-        "reason",
         "attempts_made",
-        "recorded",
         "due",
     ]
     list_filter = [
@@ -101,11 +105,13 @@ class DeliveryAdmin(RecordAdmin):
             return queryset.filter(found), False
         using = queryset.db
         # One way after the other: conditions joined by OR would read the whole table.
-        events = Event.objects.using(using).filter(idempotency_key=term)
+        # What others have is no reason to look no further: that would tell that they have it.
+        events = scope.narrow(request, Event.objects.using(using).filter(idempotency_key=term))
         if keys := list(events.values_list("pk", flat=True)[:NAMED]):
             return queryset.filter(event_id__in=keys), False
         attempts = Attempt.objects.using(using).filter(endpoint_host=term)
-        if sees_hosts(request) and attempts.exists():
+        own = scope.narrow(request, attempts, "delivery__subscription__")
+        if sees_hosts(request) and own.exists():
             return queryset.filter(Exists(attempts.filter(delivery_id=OuterRef("pk")))), False
         subscriptions = Subscription.objects.using(using).filter(name__icontains=term)
         named = list(scope.narrow(request, subscriptions).values_list("pk", flat=True)[:1000])
@@ -152,10 +158,17 @@ class DeliveryAdmin(RecordAdmin):
         """What happened."""
         return delivery.event.type
 
-    @admin.display(description=_("idempotency key"), empty_value="-")
+    @admin.display(description=_("idempotency key"))
     def idempotency_key(self, delivery: Delivery) -> str:
         """What the project named it by."""
-        return delivery.event.idempotency_key
+        return delivery.event.idempotency_key or "-"
+
+    @admin.display(description=_("status"))
+    def result(self, delivery: Delivery) -> Any:
+        """What became of it, and why, in one badge."""
+        return badges.status(
+            delivery.status, badges.because(delivery.get_status_display(), delivery.reason)
+        )
 
     @admin.display(description=_("status"))
     def state(self, delivery: Delivery) -> Any:

@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from ..models import Endpoint, Health, Probe
 from ..sending import probes
 from . import badges, parts, trail
-from .mixins import MaskedHosts, RecordAdmin, permitted
+from .mixins import MaskedHosts, RecordAdmin, permitted, sees_hosts
 
 
 class PinForm(forms.Form):
@@ -34,16 +34,24 @@ class PinForm(forms.Form):
 class EndpointAdmin(MaskedHosts, RecordAdmin):
     """Watch endpoints, and act on them; they are edited in their subscription."""
 
-    masks = {"host_name": "masked_host", "recent_switches": "masked_switches"}
+    empty_list = _(
+        "There is no endpoint yet. Endpoints are added on the page of their subscription."
+    )
+
+    masks = {
+        "host_name": "masked_host",
+        "recent_probes": "masked_probes",
+        "recent_switches": "masked_switches",
+    }
     owner_path = "subscription__"
     actions = ["probe_now", "pin", "unpin", "enable", "disable"]
     list_display = [
         "subscription",
         "host_name",
-        "role",
-        "mark",
         "health_badge",
         "since",
+        "mark",
+        "role",
         "last_success",
     ]
     list_display_links = ["host_name"]
@@ -162,7 +170,12 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         return parts.moment(endpoint.disabled_at)
 
     @admin.display(description=_("last probes"))
-    def recent_probes(self, endpoint: Endpoint) -> str:
+    def masked_probes(self, endpoint: Endpoint) -> str:
+        """The health timeline, without details: they may quote the host."""
+        return self.recent_probes(endpoint, sees=False)
+
+    @admin.display(description=_("last probes"))
+    def recent_probes(self, endpoint: Endpoint, *, sees: bool = True) -> str:
         """The health timeline."""
         found = Probe.objects.filter(endpoint=endpoint).order_by("-pk")[: parts.SHOWN]
         headings = [_("When"), _("Kind"), _("Result"), _("Duration"), _("Detail")]
@@ -176,7 +189,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
                     if one.succeeded
                     else badges.badge("unhealthy", one.reason),
                     f"{one.duration_ms} ms",
-                    one.detail,
+                    one.detail if sees else "…" if one.detail else "",
                 )
                 for one in found
             ),
@@ -228,7 +241,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
             **self.admin_site.each_context(request),
             "title": _("Pin endpoints"),
             "opts": self.opts,
-            "endpoints": endpoints,
+            "endpoints": [(one, parts.label(one, sees=sees_hosts(request))) for one in endpoints],
             "form": form,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }

@@ -21,6 +21,8 @@ from .moments import moment
 class EventAdmin(RecordAdmin):
     """Look at events."""
 
+    empty_list = _("Nothing happened yet. Events appear here once the project emits them.")
+
     list_display = ["message_id", "type", "owner_name", "recorded"]
     sortable_by = ["message_id"]
     list_filter = [EventTypeFilter]

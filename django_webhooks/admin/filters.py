@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from ..models import Delivery, Subscription
 from ..sending import outbox
 from ..sending.selection import Selection
 from . import scope
+from .moments import exactly, written
 
 #: Subscriptions that are offered at the most; others are found by their name.
 OFFERED = 50
@@ -64,6 +66,8 @@ class EventTypeFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep the events of the type."""
         value = self.value()
+        if value and "\x00" in value:
+            raise IncorrectLookupParameters
         return queryset.filter(**{self.path: value}) if value else queryset
 
 
@@ -130,6 +134,11 @@ class _EnteredFilter(SelectionFilter):
         """Offer nothing: the page has a field."""
         return [("", "")]
 
+    @property
+    def is_moment(self) -> bool:
+        """Say whether it is a moment, which the browser tells in a zone of its own."""
+        return self.kind == "datetime-local"
+
     def choices(self, changelist: Any) -> Any:
         """Return what the field needs: the other parameters of the page, and the value."""
         others = changelist.get_filters_params()
@@ -141,7 +150,9 @@ class _EnteredFilter(SelectionFilter):
                 for value in (values if isinstance(values, list) else [values])
             ],
             "parameter": self.parameter_name,
-            "value": self.value() or "",
+            "value": written(self.value()) if self.is_moment else self.value() or "",
+            "exact": exactly(self.value()) if self.is_moment else "",
+            "is_moment": self.is_moment,
             "kind": self.kind,
             "suggestions": self.suggestions,
             "query": changelist.get_query_string(remove=[self.parameter_name]),
@@ -245,9 +256,12 @@ def selection(params: Mapping[str, Any]) -> Selection:
     Raise ValueError for malformed ones.
     """
     values = {name: params[name] for name in FIELDS if params.get(name)}
+    found = Selection.of(values)
     if (recent := params.get("recent")) in RANGES:
-        values.setdefault("since", timezone.now() - RANGES[str(recent)][1])
-    return Selection.of(values)
+        since = timezone.now() - RANGES[str(recent)][1]
+        # The list keeps to both.
+        found = replace(found, since=max(since, found.since or since))
+    return found
 
 
 def _is_key(text: str) -> bool:

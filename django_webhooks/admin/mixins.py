@@ -65,6 +65,9 @@ def permitted(request: HttpRequest, codename: str) -> bool:
 class RecordAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]  # generic for type checkers alone
     """Rows that say what happened: to be looked at, neither added, changed nor deleted."""
 
+    change_list_template = "admin/django_webhooks/list.html"
+    #: What an empty list says: what appears in it, and what to do.
+    empty_list: Any = ""
     paginator = BoundedPaginator
     # A count for each choice of each filter reads the table as often.
     show_facets = admin.ShowFacets.NEVER

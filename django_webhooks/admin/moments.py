@@ -6,10 +6,13 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from django import forms
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import get_current_timezone, localtime
+from django.utils.timezone import get_current_timezone, is_naive, localtime, make_aware
+
+from ..sending import selection
 
 _WRITTEN = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
@@ -25,6 +28,39 @@ def moment(when: Any) -> SafeString:
         f"{exact:%Y-%m-%d %H:%M:%S.%f} UTC",
         date_format(localtime(when), "Y-m-d H:i:s"),
     )
+
+
+class MomentInput(forms.DateTimeInput):
+    """A moment to enter; the script of the admin shows it, and sends it, by the browser's zone."""
+
+    input_type = "datetime-local"
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> Any:
+        """Return what the field needs, whichever way the value was written."""
+        context: Any = super().get_context(name, None, attrs)
+        context["widget"]["attrs"] |= {"step": 1, "data-webhooks-utc": exactly(value)}
+        context["widget"]["value"] = written(value)
+        return context
+
+
+def exactly(value: Any) -> str:
+    """Return a moment, or a text that writes one, in UTC; empty where it is none."""
+    when = _read(value)
+    return when.astimezone(UTC).isoformat(timespec="seconds") if when else ""
+
+
+def written(value: Any) -> str:
+    """Return the same by the clock of the server's zone, as fields of browsers have it."""
+    when = _read(value)
+    return f"{localtime(when):%Y-%m-%dT%H:%M:%S}" if when else ""
+
+
+def _read(value: Any) -> datetime | None:
+    try:
+        found: datetime | None = selection.moment(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    return make_aware(found) if found and is_naive(found) else found
 
 
 def in_text(text: str) -> SafeString:

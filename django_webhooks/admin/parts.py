@@ -82,7 +82,9 @@ def masked(host: str) -> str:
 
 def table(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     """Return a table of text."""
-    context = {"headings": list(headings), "rows": list(rows)}
+    names = list(headings)
+    # Each cell knows its heading: where it is narrow, rows become cards.
+    context = {"headings": names, "rows": [list(zip(names, row, strict=True)) for row in rows]}
     return render_to_string("admin/django_webhooks/rows.html", context)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-_MOMENT: Any = {"attrs": {"type": "datetime-local", "step": 1}, "format": "%Y-%m-%dT%H:%M:%S"}
+from .moments import MomentInput
 
 
 class ReplayForm(forms.Form):
@@ -24,12 +24,8 @@ class ReplayForm(forms.Form):
             ("cancelled", _("Those that were cancelled")),
         ],
     )
-    since = forms.DateTimeField(
-        label=_("Recorded since"), required=False, widget=forms.DateTimeInput(**_MOMENT)
-    )
-    until = forms.DateTimeField(
-        label=_("Recorded before"), required=False, widget=forms.DateTimeInput(**_MOMENT)
-    )
+    since = forms.DateTimeField(label=_("Recorded since"), required=False, widget=MomentInput)
+    until = forms.DateTimeField(label=_("Recorded before"), required=False, widget=MomentInput)
     endpoint = forms.ChoiceField(
         label=_("Send to"),
         required=False,

@@ -37,6 +37,8 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
     """Edit subscriptions, pause and resume them."""
 
     masks = {"active_host": "masked_active", "recent_switches": "masked_switches"}
+    empty_list = _("There is no subscription yet, so that nothing is sent. Add the first one.")
+    change_list_template = "admin/django_webhooks/list.html"
     form = SubscriptionForm
     paginator = BoundedPaginator
     change_form_template = "admin/django_webhooks/subscription.html"

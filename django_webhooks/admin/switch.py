@@ -14,6 +14,8 @@ from .mixins import MaskedHosts, RecordAdmin
 class SwitchAdmin(MaskedHosts, RecordAdmin):
     """Look at switches."""
 
+    empty_list = _("No traffic moved from one endpoint to another yet.")
+
     masks = {"from_host": "masked_from", "to_host": "masked_to"}
 
     owner_path = "subscription__"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ def pretty(body: bytes) -> str:
 def link(model: str, key: Any, text: str) -> SafeString:
     """Return a link to the page of a row."""
     address = reverse(f"admin:django_webhooks_{model}_change", args=[key])
-    return format_html('<a href="{}">{}</a>', address, text)
+    return format_html('<a href="{}"><bdi>{}</bdi></a>', address, text)
 
 
 def curl(request: HttpRequest, delivery: Delivery) -> str:
@@ -109,19 +110,22 @@ def curl(request: HttpRequest, delivery: Delivery) -> str:
         delivery=delivery, subscription=loaded, endpoint=endpoint, policy=loaded.retry_policy
     )
     secret = {name.lower() for name in sending.credentials(endpoint)}
-    headers = [
-        (name, f"${name.upper().replace('-', '_')}" if name.lower() in secret else value)
-        for name, value in sending.request_headers(job, now=now).items()
-    ]
     sees_url = permitted(request, "change_endpoint")
     url = shlex.quote(endpoint.url) if sees_url else '"$URL"'
     lines = [f"curl --include --request POST {url}"]
-    for name, value in headers:
-        quoted = f'"{name}: {value}"' if value.startswith("$") else shlex.quote(f"{name}: {value}")
+    for name, value in sending.request_headers(job, now=now).items():
+        quoted = shlex.quote(f"{name}: {value}")
+        if name.lower() in secret:
+            # A name may hold what a shell would run: it is never inside double quotes.
+            quoted = f'{shlex.quote(f"{name}: ")}"${_variable(name)}"'
         lines.append(f"  --header {quoted}")
-    body = bytes(delivery.event.body).decode()
-    lines.append(f"  --data-binary {shlex.quote(body)}")
+    # A body that begins with @ is no file.
+    lines.append(f"  --data-raw {shlex.quote(bytes(delivery.event.body).decode(errors='replace'))}")
     return " \\\n".join(lines)
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"[^A-Z0-9_]", "_", f"{'_' * name[:1].isdigit()}{name.upper()}")
 
 
 def _shown(request: HttpRequest, delivery: Delivery, attempts: list[Attempt]) -> list[Shown]:

@@ -46,6 +46,8 @@ class Selection:
         if unknown := set(stored) - known:
             raise ValueError(f"A selection has no {', '.join(sorted(unknown))}.")
         values = dict(stored)
+        if any("\x00" in value for value in values.values() if isinstance(value, str)):
+            raise ValueError("A selection holds no NUL, which no database takes.")
         for name in ("since", "until"):
             if isinstance(values.get(name), str):
                 values[name] = moment(values[name])

@@ -49,6 +49,12 @@ def axe() -> str:
         shutil.rmtree(folder)
 
 
+#: Parts of our own pages that have to be scrolled sideways to be read.
+BESIDE = """[...document.querySelectorAll(".webhooks-scroll, #content pre")]
+    .filter(one => one.scrollWidth > one.clientWidth + 1)
+    .map(one => one.textContent.trim().slice(0, 40))"""
+
+
 class Example:
     """The example project on a stage: its site, a worker and beat."""
 
@@ -143,10 +149,29 @@ class Looker:
         self.page.set_viewport_size({"width": 360, "height": 740})
         width = self.page.evaluate("document.documentElement.scrollWidth")
         self.page.screenshot(path=self.shots / f"{name}-narrow.png", full_page=True)
+        beside = self.page.evaluate(BESIDE)
+        self.page.emulate_media(color_scheme="dark")
+        self.page.screenshot(path=self.shots / f"{name}-narrow-dark.png", full_page=True)
+        self.page.emulate_media(color_scheme="light")
         self.page.set_viewport_size({"width": 1280, "height": 900})
+        assert not beside, f"{name} has parts that scroll sideways: {beside}"
         assert width <= 360, f"{name} scrolls sideways: {width} px"
         # What axe does to measure is against the policy; the page itself was clean.
         self.errors.clear()
+
+    def press(self, name: str) -> None:
+        """Reach a button or a link by the keyboard alone, and press it."""
+        self.page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+        for _ in range(150):
+            self.page.keyboard.press("Tab")
+            reached = self.page.evaluate(
+                "(document.activeElement.value || document.activeElement.textContent).trim()"
+            )
+            if reached == name:
+                self.page.keyboard.press("Enter")
+                self.page.wait_for_load_state()
+                return
+        raise AssertionError(f"{name} is not reached by the keyboard")
 
     def wait_for(self, text: str) -> None:
         """Wait until the page shows a text by itself."""

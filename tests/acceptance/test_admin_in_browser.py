@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,15 @@ def shots(tmp_path):
 @pytest.mark.timeout(300)
 def test_a_day_with_an_outage(example, shots):
     primary, backup = Receiver(), Receiver()
-    with looking(example.site, shots) as staff:
+    with looking(example.site, shots, timezone_id="Asia/Kolkata") as staff:
         staff.login()
         page = staff.page
 
         staff.go("overview/")
         assert "There is no subscription yet" in page.content()
         staff.see("overview-empty")
+        staff.go("delivery/")
+        staff.see("deliveries-empty")
 
         # A subscription with two endpoints, that gives up at once.
         staff.go("subscription/add/")
@@ -66,7 +69,7 @@ def test_a_day_with_an_outage(example, shots):
         subscription = re.search(r"/([0-9a-f-]{36})/change/", page.url)[1]
 
         # A test event arrives.
-        page.get_by_role("link", name="Send a test event").click()
+        staff.press("Send a test event")
         page.wait_for_load_state()
         page.get_by_label("Event type").select_option("order.created")
         page.wait_for_url(re.compile("event_type=order.created"))
@@ -109,6 +112,17 @@ def test_a_day_with_an_outage(example, shots):
         )
         page.get_by_label("Reason").fill("the warehouse was down")
         staff.see("replay")
+        # Moments are entered by the clock of the browser, five hours and a half ahead of UTC.
+        assert page.locator(".webhooks-zone").inner_text() == "Asia/Kolkata"
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        for hours, count in ((5.5, failed), (-5.5, 0)):
+            entered = f"{soon + timedelta(hours=hours):%Y-%m-%dT%H:%M:%S}"
+            page.get_by_label("Recorded before").fill(entered)
+            page.get_by_role("button", name="Count again").click()
+            assert f"<strong>{count}</strong>" in page.content()
+            assert page.get_by_label("Recorded before").input_value() == entered
+        page.get_by_label("Recorded before").fill("")
+        page.get_by_role("button", name="Count again").click()
         page.get_by_role("button", name="Begin the replay").click()
         staff.wait_for(f"{failed} of {failed} done")
         page.wait_for_function("!document.querySelector('[data-webhooks-live]')", timeout=30_000)
@@ -145,7 +159,7 @@ def test_a_day_with_an_outage(example, shots):
         page.get_by_label("Endpoint").select_option(index=1)
         page.get_by_label("Reason").fill("the primary moves house")
         staff.see("pin")
-        page.get_by_role("button", name="Pin").click()
+        staff.press("Pin")
         staff.wait_for("Pinned. Everything goes there now.")
         before = len(backup.requests)
         requests.post(f"{example.site}/orders/", json={"number": "B-1"}, timeout=10)

@@ -206,6 +206,13 @@ VERBS = {
     "pause": ("pause_subscription", {"reason": "x"}),
     "rotate": ("rotate_key", {"confirmed": "1", "overlap": "1", "kind": "v1a"}),
     "replay": ("replay_delivery", {}),
+    "unpin": ("pin_endpoint", {}),
+    "resume": ("pause_subscription", {}),
+}
+#: What must be so before a verb makes sense.
+FIRST = {
+    "unpin": lambda row: row.endpoints.get().pin("x", by="x"),
+    "resume": lambda row: row.pause("x"),
 }
 ALL = {one for one, _ in VERBS.values()} | {
     "cancel_delivery",
@@ -236,6 +243,7 @@ class TestPermissions:
     def test_without_its_permission_there_is_neither_button_nor_way_round(self, client, verb):
         wanted, data = VERBS[verb]
         subscription = factories.subscription()
+        FIRST.get(verb, str)(subscription)
         pages.staff(client, *(LOOKS | ALL) - {wanted})
         data = {"endpoint": str(subscription.endpoints.get().pk)} | data
         before = state()
@@ -254,6 +262,7 @@ class TestPermissions:
     def test_with_it_and_the_right_to_look_it_is_there(self, client, verb):
         wanted, _ = VERBS[verb]
         subscription = factories.subscription()
+        FIRST.get(verb, str)(subscription)
         pages.staff(client, *LOOKS, wanted)
 
         text = client.get(pages.url("subscription", "change", subscription.pk)).content.decode()
@@ -285,6 +294,33 @@ class TestPermissions:
 
         assert state() == before
         assert client.get(pages.url("bulkreplay", "add") + "?everything=1").status_code == 403
+
+    @pytest.mark.parametrize("verb", ["add", "change", "delete"])
+    def test_forms_of_subscriptions(self, client, verb):
+        subscription = factories.subscription()
+        pages.staff(client, *(LOOKS | ALL) - {"change_subscription"})
+        keys = [] if verb == "add" else [subscription.pk]
+        address = pages.url("subscription", verb, *keys)
+        before = list(Subscription.objects.values_list("pk", "name"))
+
+        text = client.get(pages.url("subscription", "change", subscription.pk)).content.decode()
+        answer = client.post(address, {"name": "taken", "post": "yes", "event_types": "*"})
+
+        assert address.removesuffix("change/") + "delete/" not in text
+        assert 'name="_save"' not in text
+        assert answer.status_code == 403
+        assert list(Subscription.objects.values_list("pk", "name")) == before
+
+    @pytest.mark.parametrize("model", ["delivery", "attempt", "event", "endpoint", "switch"])
+    def test_pages_of_a_model_are_for_those_who_may_look_at_it(self, client, model):
+        pages.staff(client, *(LOOKS | ALL | {"view_switch"}) - {f"view_{model}", "change_endpoint"})
+
+        index = client.get("/admin/").content.decode()
+        listed = client.get(pages.url(model))
+        acted = client.post(pages.url(model), {"action": "pin", "_selected_action": ["1"]})
+
+        assert f'href="{pages.url(model)}"' not in index
+        assert [listed.status_code, acted.status_code] == [403, 403]
 
     def test_a_bulk_replay_is_not_stopped_by_those_who_look(self, client):
         factories.delivery()

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from django_webhooks import catalog
-from django_webhooks.admin import charts, filters, overview
+from django_webhooks.admin import charts, filters, moments, overview
 from django_webhooks.models import AuditEntry, Delivery, Endpoint, Subscription, Tally
 from django_webhooks.sending import bulk_replays, dispatch, replay
 from django_webhooks.sending.selection import Selection
@@ -202,8 +202,8 @@ class TestPages:
         page = admin_client.get(pages.url("delivery", "change", failed.pk)).content.decode()
 
         assert "planted" not in page
-        assert "authorization: $AUTHORIZATION" in page
-        assert "x-team: $X_TEAM" in page
+        assert "&#x27;authorization: &#x27;&quot;$AUTHORIZATION&quot;" in page
+        assert "&#x27;x-team: &#x27;&quot;$X_TEAM&quot;" in page
 
     def test_the_signature_of_curl_holds(self, admin_client, two):
         import html
@@ -217,7 +217,7 @@ class TestPages:
             re.search(r'<pre id="webhooks-curl"[^>]*>(.*?)</pre>', page, re.S)[1]
         )
         headers = dict(line.split(": ", 1) for line in re.findall(r"--header '([^']+)'", command))
-        body = re.search(r"--data-binary '(.*)'", command, re.S)[1]
+        body = re.search(r"--data-raw '(.*)'", command, re.S)[1]
 
         signing.verify(
             secrets=[failed.subscription.signing_secret], headers=headers, body=body.encode()
@@ -339,3 +339,61 @@ def test_rows_say_what_they_are():
 
     assert str(tally).endswith("attempt retry: 3")
     assert Subscription.objects.count() == 0
+
+
+class TestMoments:
+    """Moments are entered by the clock of the reader, and told by that of the server."""
+
+    def test_a_filter_takes_a_zone_and_tells_it_again(self, admin_client, two, settings):
+        settings.TIME_ZONE = "Europe/Berlin"
+
+        page = admin_client.get(pages.url("delivery"), {"since": "2026-01-31T11:00:00.000Z"})
+
+        text = page.content.decode()
+        assert 'value="2026-01-31T12:00:00"' in text
+        assert 'data-webhooks-utc="2026-01-31T11:00:00+00:00"' in text
+        assert '<span class="webhooks-zone">Europe/Berlin</span>' in text
+
+    def test_a_replay_takes_them_likewise(self, admin_client, two):
+        address = f"{pages.url('bulkreplay', 'add')}?since=2998-01-31T11:00"
+        form = admin_client.get(address).context["form"]
+        data = {"token": form["token"].value(), "rate": "5", "reason": "x"}
+
+        later = admin_client.post(address, data | {"since": "2999-01-31T11:00:00.000Z"})
+        without = admin_client.post(address, data)
+
+        assert later.context["count"] == 0
+        assert 'data-webhooks-utc="2999-01-31T11:00:00+00:00"' in later.content.decode()
+        # What the form leaves empty limits nothing.
+        assert without.context["count"] == 1
+
+    def test_a_range_and_a_moment_both_limit_a_replay(self, admin_client, two):
+        chosen = filters.selection({"recent": "1h", "since": "2020-01-31T11:00"})
+
+        assert chosen.since > timezone.now() - timedelta(hours=2)
+
+    def test_what_is_no_moment_is_shown_empty(self):
+        assert (moments.written("nonsense"), moments.exactly(None)) == ("", "")
+
+
+class TestEmptyLists:
+    @pytest.mark.parametrize(
+        ("model", "says"),
+        [
+            ("subscription", "Add the first one."),
+            ("endpoint", "Endpoints are added on the page of their subscription."),
+            ("event", "once the project emits them"),
+            ("delivery", "a test event is sent from the page of a subscription"),
+            ("attempt", "Each request to an endpoint appears here."),
+            ("switch", "No traffic moved"),
+            ("bulkreplay", "Select deliveries in their list"),
+        ],
+    )
+    def test_they_say_what_to_do(self, admin_client, model, says):
+        assert says in admin_client.get(pages.url(model)).content.decode()
+
+    def test_a_filter_that_matches_nothing_is_taken_away(self, admin_client, two):
+        text = admin_client.get(pages.url("delivery"), {"host": "nowhere"}).content.decode()
+
+        assert "Nothing matches" in text
+        assert "Nothing was sent yet" not in text

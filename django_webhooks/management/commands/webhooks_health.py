@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from ...models import Health, Subscription
 from ...sending import outbox, probes
+from ..terminal import plain
 
 
 class Command(BaseCommand):
@@ -60,12 +61,12 @@ def _row(door: Health) -> tuple[str, ...]:
     endpoint = door.endpoint
     marks = [*(["active"] if door.is_active else []), *(["pinned"] if endpoint.is_pinned else [])]
     return (
-        door.subscription.name,
+        plain(door.subscription.name),
         endpoint.label,
         ", ".join(marks),
         door.state if endpoint.is_usable else "disabled",
         _moment(door.failing_since or door.since),
-        door.reason or endpoint.disabled_reason,
+        plain(door.reason or endpoint.disabled_reason),
         _moment(evidence),
     )
 

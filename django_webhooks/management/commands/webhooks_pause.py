@@ -12,6 +12,7 @@ from ... import tasks
 from ...models import AuditEntry
 from ...sending import outbox
 from .. import choosing
+from ..terminal import plain
 
 
 class Command(BaseCommand):
@@ -36,11 +37,13 @@ class Command(BaseCommand):
             options["subscriptions"], all=options["all"], using=using
         ):
             if one.is_active == wanted:
-                self.stdout.write(f"{one.name}: is {one.get_status_display().lower()} already.")
+                self.stdout.write(
+                    f"{plain(one.name)}: is {one.get_status_display().lower()} already."
+                )
                 continue
             done += 1
             if options["dry_run"]:
-                self.stdout.write(f"{one.name}: would be {verb}.")
+                self.stdout.write(f"{plain(one.name)}: would be {verb}.")
                 continue
             with transaction.atomic(using=using):
                 if wanted:
@@ -50,7 +53,7 @@ class Command(BaseCommand):
                 AuditEntry.objects.using(using).note(
                     f"subscription.{verb}", one, by=options["by"], reason=options["reason"]
                 )
-            self.stdout.write(f"{one.name}: {verb}.")
+            self.stdout.write(f"{plain(one.name)}: {verb}.")
         if wanted and done and not options["dry_run"]:
             tasks.wake([])
         noun = "subscription" if done == 1 else "subscriptions"

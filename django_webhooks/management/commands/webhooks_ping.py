@@ -17,6 +17,7 @@ from ...models import AuditEntry, Delivery
 from ...sending import dispatch, outbox
 from ...sending.outbox import Draft
 from .. import choosing
+from ..terminal import plain
 
 
 class Command(BaseCommand):
@@ -42,7 +43,7 @@ class Command(BaseCommand):
         found = choosing.subscriptions(options["subscriptions"], all=options["all"], using=using)
         if options["dry_run"]:
             for one in found:
-                self.stdout.write(f"{one.name}: {draft.event_type} would be sent.")
+                self.stdout.write(f"{plain(one.name)}: {draft.event_type} would be sent.")
             return
         made = []
         for one in found:
@@ -63,7 +64,7 @@ class Command(BaseCommand):
             time.sleep(0.1)
         for delivery in made:
             name = delivery.subscription.name if delivery.subscription else "-"
-            self.stdout.write(f"{name}: {delivery.explain()}")
+            self.stdout.write(f"{plain(name)}: {plain(delivery.explain())}")
         if any(one.status != Delivery.Status.SUCCEEDED for one in made):
             raise SystemExit(1)
 

@@ -16,6 +16,7 @@ from ...sending.bulk_replays import NothingToReplay
 from ...sending.replay import Manner
 from ...sending.selection import Selection, moment
 from .. import choosing
+from ..terminal import plain
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -76,9 +77,8 @@ class Command(BaseCommand):
             if options["endpoint"] is not None:
                 found = subscription.endpoints.filter(position=options["endpoint"]).first()
                 if found is None:
-                    raise CommandError(
-                        f"{subscription.name} has no endpoint at position {options['endpoint']}."
-                    )
+                    name = plain(subscription.name)
+                    raise CommandError(f"{name} has no endpoint at position {options['endpoint']}.")
                 endpoint = found.pk
             manner = Manner(endpoint=endpoint, has_new_message_id=options["new_ids"])
             self._begin(own, manner, options, using, name=subscription.name)
@@ -92,7 +92,7 @@ class Command(BaseCommand):
         *,
         name: str = "",
     ) -> None:
-        prefix = f"{name}: " if name else ""
+        prefix = f"{plain(name)}: " if name else ""
         if options["dry_run"]:
             count = bulk_replays.candidates(chosen, using=using).count()
             self.stdout.write(f"{prefix}{_deliveries(count)} would be replayed.")

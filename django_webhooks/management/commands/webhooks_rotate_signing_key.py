@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...models import SigningKey, Subscription
 from ...sending import outbox
+from ..terminal import plain
 
 
 class Command(BaseCommand):
@@ -53,14 +54,14 @@ class Command(BaseCommand):
             raise CommandError(f"{missing} of these subscriptions do not exist; nothing was done.")
         for subscription in found:
             if dry_run:
-                self.stdout.write(f"{subscription.pk} {subscription}")
+                self.stdout.write(f"{subscription.pk} {plain(subscription)}")
                 continue
             try:
                 key = subscription.rotate_key(kind=kind, overlap=overlap, by="webhooks_rotate_key")
             except ValueError as error:
-                raise CommandError(f"{subscription.pk} {subscription}: {error}") from error
+                raise CommandError(f"{subscription.pk} {plain(subscription)}: {error}") from error
             shown = key.public_key or key.secret
-            self.stdout.write(f"{subscription.pk} {subscription}: {shown}")
+            self.stdout.write(f"{subscription.pk} {plain(subscription)}: {shown}")
         verb = "would be rotated" if dry_run else "rotated"
         noun = "key" if len(found) == 1 else "keys"
         self.stdout.write(f"{len(found)} signing {noun} {verb}.")

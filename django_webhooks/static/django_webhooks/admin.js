@@ -2,14 +2,32 @@
 (function () {
   "use strict";
 
+  function written(when) {
+    var pad = function (number) { return String(number).padStart(2, "0"); };
+    return when.getFullYear() + "-" + pad(when.getMonth() + 1) + "-" + pad(when.getDate()) + " " +
+      pad(when.getHours()) + ":" + pad(when.getMinutes()) + ":" + pad(when.getSeconds());
+  }
+
   function localise(root) {
     root.querySelectorAll("time.webhooks-moment").forEach(function (node) {
       var when = new Date(node.dateTime);
-      if (isNaN(when)) { return; }
-      var pad = function (number) { return String(number).padStart(2, "0"); };
-      node.textContent = when.getFullYear() + "-" + pad(when.getMonth() + 1) + "-" +
-        pad(when.getDate()) + " " + pad(when.getHours()) + ":" + pad(when.getMinutes()) + ":" +
-        pad(when.getSeconds());
+      if (!isNaN(when)) { node.textContent = written(when); }
+    });
+  }
+
+  /* Moments are entered by the clock that the page shows, and sent with their zone. */
+  function enter() {
+    var fields = document.querySelectorAll("input[data-webhooks-utc]");
+    fields.forEach(function (field) {
+      var when = new Date(field.dataset.webhooksUtc);
+      if (!isNaN(when)) { field.value = written(when).replace(" ", "T"); }
+      field.form.addEventListener("formdata", function (event) {
+        var entered = new Date(field.value);
+        if (!isNaN(entered)) { event.formData.set(field.name, entered.toISOString()); }
+      });
+    });
+    document.querySelectorAll(".webhooks-zone").forEach(function (node) {
+      node.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone || node.textContent;
     });
   }
 
@@ -88,6 +106,7 @@
   document.addEventListener("DOMContentLoaded", function () {
     label();
     localise(document);
+    enter();
     follow();
     copy();
     search();
