@@ -68,7 +68,8 @@ class Guard:
         except Rejected as rejected:
             logger.warning(
                 "A webhook to %s was refused (%s): %s",
-                request.path,
+                # Decoded, it may hold lines and escapes of the sender's own.
+                request.path.encode("unicode_escape").decode("ascii"),
                 rejected.reason,
                 rejected,
                 extra={"webhooks_reason": rejected.reason, "webhooks_scheme": self.scheme.name},
