@@ -123,15 +123,10 @@ class Guard:
         if limit is None:
             limit = settings.WEBHOOKS_RECEIVING_MAX_BYTES
         too_large = Rejected("size", 413, f"More than {limit:,} bytes are not taken.")
-        declared = request.META.get("CONTENT_LENGTH") or ""
-        if declared and (
-            not (declared.isascii() and declared.isdigit()) or int(declared[:19]) > limit
-        ):
+        declared = request.META.get("CONTENT_LENGTH") or "0"
+        if not (declared.isascii() and declared.isdigit()) or int(declared[:19]) > limit:
             raise too_large
         try:
-            if not declared and not hasattr(request, "_body"):
-                # Chunks, which ASGI puts aside on disk: no more of them than are taken.
-                request._body = request.read(limit + 1)
             body = request.body
         except RequestDataTooBig:
             raise too_large from None
@@ -144,7 +139,7 @@ class Guard:
             raise Rejected("read", 400, "The body did not come in full.") from None
         if len(body) > limit:
             raise too_large
-        if declared and len(body) < int(declared):
+        if len(body) < int(declared):
             # WSGI tells of a sender that hung up by an early end.
             raise Rejected("read", 400, "The body did not come in full.")
         return body

@@ -255,7 +255,7 @@ class TestWithoutALength:
     """Under ASGI a body may come in chunks; Django puts it aside, however long it is."""
 
     def request(self, body):
-        put_aside = tempfile.SpooledTemporaryFile(max_size=1000)
+        put_aside = tempfile.SpooledTemporaryFile(max_size=1000)  # noqa: SIM115
         put_aside.write(body)
         put_aside.seek(0)
         headers = [(b"content-type", b"application/json"), (b"authorization", b"Bearer t")]
