@@ -124,7 +124,8 @@ class Guard:
             limit = settings.WEBHOOKS_RECEIVING_MAX_BYTES
         too_large = Rejected("size", 413, f"More than {limit:,} bytes are not taken.")
         declared = request.META.get("CONTENT_LENGTH") or "0"
-        if not (declared.isascii() and declared.isdigit()) or int(declared[:19]) > limit:
+        is_number = declared.isascii() and declared.isdigit() and len(declared) < 20
+        if not is_number or int(declared) > limit:
             raise too_large
         try:
             body = request.body

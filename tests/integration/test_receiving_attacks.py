@@ -464,6 +464,7 @@ FORMS = {
     "a body over the limit": ("small", {"body": b'{"x":"%s"}' % (b"x" * 100)}, 413),
     "a body said to be endless": ("standard", {"CONTENT_LENGTH": "9" * 50}, 413),
     "a body said to be negative": ("standard", {"CONTENT_LENGTH": "-1"}, 413),
+    "a length of zeros": ("standard", {"CONTENT_LENGTH": "0" * 5000}, 413),
     "a length with a plus": ("standard", {"CONTENT_LENGTH": f"+{len(BODY)}"}, 413),
     "a length of two": ("standard", {"CONTENT_LENGTH": f"{len(BODY)}, {len(BODY)}"}, 413),
 }
