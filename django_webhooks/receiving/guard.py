@@ -71,7 +71,8 @@ class Guard:
         except Rejected as rejected:
             logger.warning(
                 "A webhook to %s was refused (%s): %s",
-                request.path,
+                # Decoded, it may hold lines and escapes of the sender's own.
+                request.path.encode("unicode_escape").decode("ascii"),
                 rejected.reason,
                 rejected,
                 extra={"webhooks_reason": rejected.reason, "webhooks_scheme": self.scheme.name},
@@ -135,7 +136,8 @@ class Guard:
             limit = settings.WEBHOOKS_RECEIVING_MAX_BYTES
         too_large = Rejected("size", 413, f"More than {limit:,} bytes are not taken.")
         declared = request.META.get("CONTENT_LENGTH") or "0"
-        if not (declared.isascii() and declared.isdigit()) or int(declared[:19]) > limit:
+        is_number = declared.isascii() and declared.isdigit() and len(declared) < 20
+        if not is_number or int(declared) > limit:
             raise too_large
         try:
             body = request.body
@@ -150,6 +152,9 @@ class Guard:
             raise Rejected("read", 400, "The body did not come in full.") from None
         if len(body) > limit:
             raise too_large
+        if len(body) < int(declared):
+            # WSGI tells of a sender that hung up by an early end.
+            raise Rejected("read", 400, "The body did not come in full.")
         return body
 
     def _secrets(self, request: HttpRequest) -> list[str]:

@@ -91,22 +91,22 @@ class Story:
         number = {"503": 2, "reset": 3, "busy": 4}[mode]
         self.tell(f"\n{number}. The receiver {words}; deliveries are retried with backoff.")
         failed = sum(self.receiver.account.answers.values()) + 4
-        self.receiver.mode = mode
+        self.receiver.fail(mode)
         self.create(2)
         self.receiver.wait_for(lambda one: sum(one.answers.values()) >= failed, seconds=PATIENCE)
         self.tell("   The receiver recovers.")
-        self.receiver.mode = "ok"
+        self.receiver.recover()
         self.wait()
 
     def give_up_and_replay(self) -> None:
         """Let the receiver refuse an event for good, then replay it."""
         self.tell("\n5. The receiver refuses an event for good; it is given up, and replayed.")
-        self.receiver.mode = "refuse"
+        self.receiver.fail("refuse")
         self.create(1)
         self.until(lambda: Delivery.objects.given_up().exists(), "nothing was given up")
         lost = Delivery.objects.given_up().get()
         self.tell(f"   {lost.explain()}")
-        self.receiver.mode = "ok"
+        self.receiver.recover()
         replay([lost])
         self.tell("   Staff replay it; the sweep finds it.")
         self.wait()
