@@ -45,9 +45,9 @@ def _nothing_remembered() -> Iterator[None]:
     pulses._said.clear()
     network_lists.forget()
     rejections._counts.start_afresh()
-    declared = dict(catalog._types)
+    types, declared = catalog._types, dict(catalog._types)
     yield
     listeners.forget_silence()
     # A module that is imported by a test declares its types for good.
-    catalog._types.clear()
-    catalog._types.update(declared)
+    types.clear()
+    types.update(declared)

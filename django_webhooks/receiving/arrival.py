@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from ..exceptions import VerificationFailed
-from .message import Message
+from ..inbox.message import Message
 
 #: Ids that are remembered.
 MAX_IDS = 100_000

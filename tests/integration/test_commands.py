@@ -16,8 +16,8 @@ from tests import factories
 
 
 @pytest.fixture(autouse=True)
-def _one_event_type(monkeypatch):
-    monkeypatch.setattr(catalog, "_types", {})
+def _one_event_type():
+    catalog._types.clear()
     catalog.declare(
         "order.paid",
         description="An order\nwas paid.",
