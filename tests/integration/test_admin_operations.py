@@ -489,13 +489,30 @@ def test_hostile_content_is_shown_inert(admin_client, text):
         subscription.rotate_key()
         [delivery] = factories.record(data={"note": text})
         dispatch.drain(clock=Clock())
+    Delivery.objects.update(status="given_up", due_at=None, finished_at=timezone.now())
     delivery.attempts.update(
         response_body=stored, response_headers={"x-note": stored}, detail=stored
     )
     attempt = delivery.attempts.get()
+    endpoint = subscription.endpoints.get()
+    endpoint.pin(stored, by=stored[:20])
+    made = bulk_replays.start(Selection(status="given_up"), reason=stored, by=stored)
+    switch = subscription.switches.create(cause="manual", to_host=stored, reason=stored, by=stored)
+    AuditEntry.objects.note("endpoint.pinned", endpoint, by=stored, reason=stored)
     addresses = [
         pages.url("subscription"),
         pages.url("subscription", "change", subscription.pk),
+        pages.url("endpoint"),
+        pages.url("endpoint", "change", endpoint.pk),
+        pages.url("switch"),
+        pages.url("switch", "change", switch.pk),
+        pages.url("bulkreplay"),
+        pages.url("bulkreplay", "change", made.pk),
+        pages.url("auditentry"),
+        pages.url("event"),
+        pages.url("attempt"),
+        page(subscription, "rotate"),
+        page(subscription, "pin"),
         pages.url("delivery"),
         pages.url("delivery", "change", delivery.pk),
         pages.url("event", "change", delivery.event_id),
