@@ -91,7 +91,7 @@ def sweep() -> None:
         deliver.delay()
     for key in bulk_replays.stalled(now=now):
         replay.delay(str(key))
-    for _ in range(min(MAX_WAKE_UPS, background.count_due(limit=MAX_WAKE_UPS))):
+    for _ in range(min(MAX_WAKE_UPS, background.count_due(limit=MAX_WAKE_UPS, now=now))):
         handle.delay()
 
 
