@@ -176,6 +176,25 @@ def test_an_answer_that_comes_before_the_request_was_read_counts():
     assert answer.status == 200
 
 
+@pytest.mark.parametrize("sent", [3, 11], ids=["cut by the deadline", "cut at the bound"])
+def test_a_connection_with_half_an_answer_is_not_used_again(sent, settings):
+    settings.WEBHOOKS_MAX_RESPONSE_BYTES = 10
+    connections = []
+
+    def speak(connection):
+        connections.append(connection)
+        read_request(connection)
+        connection.sendall(OK + b"Content-Length: 20\r\n\r\n" + b"x" * sent)
+        if read_request(connection):
+            connection.sendall(b"x" * (20 - sent) + OK + b"Content-Length: 0\r\n\r\n")
+
+    with speaking(speak) as server:
+        found = [post(f"http://{server}/", timeout=0.6) for _ in range(2)]
+
+    assert [getattr(one, "status", one) for one in found] == [200, 200]
+    assert len(connections) == 2
+
+
 def test_an_empty_answer_is_a_failure():
     with speaking(saying(b"")) as server:
         assert post(f"http://{server}/").reason == "connection"
