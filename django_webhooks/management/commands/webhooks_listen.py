@@ -159,7 +159,9 @@ def _ending_by_signal(came: queue.SimpleQueue[Arrival | None]) -> Iterator[None]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = {one: signal.getsignal(one) or signal.SIG_DFL for one in (signal.SIGINT, signal.SIGTERM)}
+    former = {
+        one: signal.getsignal(one) or signal.SIG_DFL for one in (signal.SIGINT, signal.SIGTERM)
+    }
 
     def restore(*args: Any) -> None:
         for one, handler in former.items():
