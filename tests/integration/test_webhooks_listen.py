@@ -21,9 +21,11 @@ from django.core.management import CommandError, call_command
 
 from django_webhooks import signing
 from django_webhooks.management.commands import webhooks_listen
+from django_webhooks.models import Endpoint
 from django_webhooks.receiving import StandardWebhooks, Token, loopback
 from django_webhooks.receiving.failures import Plan, parse
 from django_webhooks.receiving.listener import Listener
+from django_webhooks.sending import dispatch
 from tests import certificates, factories
 from tests.senders import BODY, OTHER, SCHEMES, SECRET, standard
 
@@ -123,6 +125,25 @@ class TestVerifying:
             kept = came[0].headers
             assert not {"authorization", "cookie", "proxy-authorization"} & kept.keys()
             assert not set(scheme.credential_headers) & kept.keys()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_our_own_sender_arrives_and_what_failed_on_purpose_comes_again():
+    subscription = factories.subscription(url=None)
+    secrets = webhooks_listen._secrets_of(str(subscription.pk))
+    plan = Plan([parse("503")], first=1)
+    with listening(secrets=secrets, plan=plan) as (listener, came):
+        Endpoint.objects.create(subscription=subscription, url=listener.url)
+        factories.record()
+        clock = factories.Clock()
+        dispatch.drain(clock=clock)
+        clock.move(seconds=60)
+        dispatch.drain(clock=clock)
+
+    assert [one.answer for one in came] == ["503", "204"]
+    assert [one.headers["webhook-attempt"] for one in came] == ["1", "2"]
+    assert came[1].headers["webhook-retry-reason"] == "http_503"
+    assert {one.event_type for one in came} == {"order.paid"}
 
 
 class TestFailing:
@@ -437,3 +458,13 @@ class TestItsOptions:
 
         with pytest.raises(CommandError, match="no signing key"):
             called("--subscription", str(subscription.pk))
+
+
+def test_the_quickstart_sends_to_where_it_listens():
+    parser = webhooks_listen.Command().create_parser("manage.py", "webhooks_listen")
+    port = parser.get_default("port")
+
+    text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
+
+    assert f'url="http://127.0.0.1:{port}/"' in text
+    assert "manage.py webhooks_listen --subscription CRM" in text
