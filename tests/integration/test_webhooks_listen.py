@@ -408,6 +408,17 @@ class TestItsOptions:
 
         assert called("--seconds", "0.1").endswith("0 refused.\n")
 
+    def test_it_runs_in_a_thread_too_with_tls(self, tmp_path):
+        certificate = certificates.make(tmp_path)
+        files = [str(certificate.certificate), str(certificate.key)]
+        printed = []
+        arguments = ["--secret", SECRET, "--seconds", "0.1", "--tls", *files]
+        running = threading.Thread(target=lambda: printed.append(called(*arguments)))
+        running.start()
+        running.join(10)
+
+        assert "Listening on https://127.0.0.1:" in printed[0]
+
     def test_too_few_are_a_failure(self):
         with pytest.raises(SystemExit) as ended:
             called("--secret", SECRET, "--requests", "1", "--seconds", "0.1")

@@ -137,6 +137,21 @@ class TestAsJson:
         assert found["body"] == "[" * 90_000
 
 
+def test_what_can_be_read_but_not_written_is_a_text(monkeypatch):
+    """As it is with some depths of nesting in some versions of Python."""
+    written = json.dumps
+
+    def dumps(value, **options):
+        if isinstance(value, list) or value["payload"] is not None:
+            raise RecursionError
+        return written(value, **options)
+
+    monkeypatch.setattr(json, "dumps", dumps)
+
+    assert "      [1]" in for_people(arrived(b"[1]"))
+    assert json.loads(as_json(arrived(b"[1]")))["body"] == "[1]"
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "event_type"),
     [
