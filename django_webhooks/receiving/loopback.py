@@ -97,6 +97,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Verify, tell, answer."""
         listener = self.server.listener
+        if self.server.ends[self.request] < time.monotonic():
+            # Hung up on half-way, which looks like the end of the headers.
+            self.close_connection = True
+            return
         with listener.answering():
             failure = self._receive(listener)
         if failure is TIMEOUT:

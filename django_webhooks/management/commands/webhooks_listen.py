@@ -74,7 +74,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Listen until told to end; exit with 1 where one was refused, or too few came."""
-        came: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        came: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
         listener = Listener(
             scheme=SCHEMES[options["scheme"]],
             secrets=_secrets(options),
@@ -86,17 +86,19 @@ class Command(BaseCommand):
         )
         aside = self.stderr if options["json"] else self.stdout
         counts: Counter[str] = Counter()
-        with _ending_by_signal() as ignore_signals:
-            try:
-                self._listen(listener, came, counts, aside, options)
-            except KeyboardInterrupt:
-                pass
-            except BrokenPipeError:
-                # Nobody reads any longer; nor may the interpreter complain of it at its end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            finally:
-                ignore_signals()
-                listener.stop()
+        _start(listener)
+        try:
+            with _ending_by_signal(came):
+                aside.write(f"Listening on {listener.url} ({options['scheme']}). Ctrl-C ends it.")
+                aside.flush()
+                for arrival in _arriving(came, listener, options["requests"], options["seconds"]):
+                    _count(counts, arrival)
+                    self._show(arrival, as_json=options["json"])
+        except BrokenPipeError:
+            # Nobody reads any longer; nor may the interpreter complain of it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finally:
+            listener.stop()
         aside.write(
             f"{counts['arrived']} arrived: {counts['verified']} verified, "
             f"{counts['repeated']} repeated, {counts['failed']} failed on purpose, "
@@ -105,24 +107,6 @@ class Command(BaseCommand):
         if counts["refused"] or counts["arrived"] < (options["requests"] or 0):
             sys.exit(1)
 
-    def _listen(
-        self,
-        listener: Listener,
-        came: queue.SimpleQueue[Arrival],
-        counts: Counter[str],
-        aside: Any,
-        options: dict[str, Any],
-    ) -> None:
-        try:
-            listener.start()
-        except (OSError, OverflowError) as error:
-            raise CommandError(f"Port {options['port']} cannot be listened on: {error}") from None
-        aside.write(f"Listening on {listener.url} ({options['scheme']}). Ctrl-C ends it.")
-        aside.flush()
-        for arrival in _arriving(came, options["requests"], options["seconds"]):
-            self._show(arrival, as_json=options["json"])
-            _count(counts, arrival)
-
     def _show(self, arrival: Arrival, *, as_json: bool) -> None:
         text = arrivals.as_json(arrival) if as_json else arrivals.for_people(arrival)
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
@@ -130,21 +114,36 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
+def _start(listener: Listener) -> None:
+    try:
+        listener.start()
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"Port {listener.port} cannot be listened on: {error}") from None
+
+
 def _arriving(
-    came: queue.SimpleQueue[Arrival], requests: int | None, seconds: float | None
+    came: queue.SimpleQueue[Arrival | None],
+    listener: Listener,
+    requests: int | None,
+    seconds: float | None,
 ) -> Iterator[Arrival]:
+    """Yield what arrives until None does, or it is enough; then stop, and yield what is left."""
     ends = None if seconds is None else time.monotonic() + seconds
-    count = 0
+    count, is_ending = 0, False
     while requests is None or count < requests:
-        left = 1.0 if ends is None else min(1.0, ends - time.monotonic())
-        if left <= 0:
-            return
+        left = None if ends is None else max(0.0, ends - time.monotonic())
         try:
-            arrival = came.get(timeout=left)
+            arrival = came.get(block=not is_ending, timeout=None if is_ending else left)
         except queue.Empty:
-            continue
-        count += 1
-        yield arrival
+            if is_ending:
+                return
+            arrival = None
+        if arrival is None:
+            is_ending = True
+            listener.stop()
+        else:
+            count += 1
+            yield arrival
 
 
 def _count(counts: Counter[str], arrival: Arrival) -> None:
@@ -155,19 +154,29 @@ def _count(counts: Counter[str], arrival: Arrival) -> None:
 
 
 @contextmanager
-def _ending_by_signal() -> Iterator[Any]:
-    """Let SIGTERM end it like Ctrl-C, also where a shell has it started with signals ignored."""
+def _ending_by_signal(came: queue.SimpleQueue[Arrival | None]) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM end it in order, and the second as usual."""
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
+        yield
         return
-    former = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    for one in former:
-        signal.signal(one, signal.default_int_handler)
-    try:
-        yield lambda: [signal.signal(one, signal.SIG_IGN) for one in former]
-    finally:
+    former = {
+        one: signal.getsignal(one) or signal.SIG_DFL for one in (signal.SIGINT, signal.SIGTERM)
+    }
+
+    def restore(*args: Any) -> None:
         for one, handler in former.items():
             signal.signal(one, handler)
+
+    def end(*args: Any) -> None:
+        restore()
+        came.put(None)
+
+    for one in former:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _secrets(options: dict[str, Any]) -> list[str]:
