@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from .conf import settings
 from .exceptions import RetryLater
+from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
@@ -89,6 +90,7 @@ def sweep() -> None:
         deliver.delay()
     for key in bulk_replays.stalled(now=now):
         replay.delay(str(key))
+    audit_chain.try_to_extend(using=outbox.database())
 
 
 @shared_task(name="django_webhooks.tasks.check_health", acks_late=True, ignore_result=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .attempt import Attempt
 from .audit_entry import AuditEntry
+from .audit_head import AuditHead
 from .bulk_replay import BulkReplay
 from .delivery import Delivery
 from .endpoint import Endpoint
@@ -20,6 +21,7 @@ from .tally import Tally
 __all__ = [
     "Attempt",
     "AuditEntry",
+    "AuditHead",
     "BulkReplay",
     "Delivery",
     "Endpoint",
