@@ -34,10 +34,10 @@ class WebhooksConfig(AppConfig):
         for model in (Subscription, EventTypePattern):
             for signal in (post_save, post_delete):
                 signal.connect(listeners.forget_silence, sender=model)
-        for model in (Subscription, Endpoint, SigningKey):
-            pre_save.connect(audited.before_save, sender=model)
-            post_save.connect(audited.after_save, sender=model)
-            post_delete.connect(audited.after_delete, sender=model)
+        for row in (Subscription, Endpoint, SigningKey):
+            pre_save.connect(audited.before_save, sender=row)
+            post_save.connect(audited.after_save, sender=row)
+            post_delete.connect(audited.after_delete, sender=row)
         for signal in (post_save, post_delete):
             signal.connect(audited.patterns_changed, sender=EventTypePattern)
         permissions.connect()

@@ -35,7 +35,7 @@ _ID_DIGITS, _INDEX_DIGITS = 8, 32
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is derived from one secret: its public id, a cipher, keys for blind indexes and seals."""
+    """What is derived from one secret: a public id, a cipher, keys for blind indexes and seals."""
 
     id: str
     cipher: AESGCM = field(repr=False)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from django.db import Error, models, transaction
+from django.db import Error, transaction
 
-from .audit_entry import AuditEntry, Note, made_of
+from .audit_entry import AuditEntry, Note, made_of, plain
 from .audit_head import GENESIS, AuditHead
 
 logger = logging.getLogger(__name__)
@@ -119,8 +119,7 @@ def _extend(last: UUID | None, *, using: str) -> tuple[list[AuditEntry], UUID | 
             for one in ours:
                 head.take(one)
             # The one change that an entry sees.
-            plain = models.QuerySet(AuditEntry, using=using)
-            plain.bulk_update(ours, ["sequence", "digest"])
+            plain(using).bulk_update(ours, ["sequence", "digest"])
             head.close()
             head.save(using=using)
     return ours, found[-1].pk if found else None
@@ -134,7 +133,7 @@ def _broken_seal(head: AuditHead, *, using: str) -> list[AuditEntry]:
     detail = {"sequence": head.sequence, "digest": head.digest, "key": head.key_id}
     action = "audit.key_gone" if is_gone else "audit.seal_broken"
     made = made_of(Note(action=action, by="django_webhooks", detail=detail))
-    models.QuerySet(AuditEntry, using=using).bulk_create([made])
+    plain(using).bulk_create([made])
     return [made]
 
 

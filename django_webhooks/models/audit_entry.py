@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, NoReturn
 
-from django.db import models, router, transaction
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -56,10 +56,11 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
         """Record several things, in as many statements as one thing needs."""
         from . import audit_chain  # it refers to entries
 
-        using = self._db or router.db_for_write(self.model)
+        self._for_write = True
+        using = self.db
         made = [made_of(one) for one in notes]
         if made:
-            super().using(using).bulk_create(made, batch_size=500)
+            plain(using).bulk_create(made, batch_size=500)
             transaction.on_commit(lambda: audit_chain.try_to_extend(using=using), using=using)
         return made
 
@@ -70,6 +71,10 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def pending(self) -> AuditEntryQuerySet:
         """Those that wait for their place, which is a matter of moments."""
         return self.filter(sequence__isnull=True)
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: what is noted is sealed."""
+        raise AppendOnly(_REFUSAL)
 
     def update(self, **kwargs: Any) -> NoReturn:
         """Refuse."""
@@ -152,6 +157,11 @@ class AuditEntry(models.Model):
         """Return the digest that it has at a place of the chain."""
         text = f"{before}\n{sequence}\n{self.seal}\n{self.content}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(using: str) -> models.QuerySet[AuditEntry]:
+    """Return a set of entries that refuses nothing: for their place in the chain alone."""
+    return models.QuerySet(AuditEntry, using=using)
 
 
 def made_of(note: Note) -> AuditEntry:

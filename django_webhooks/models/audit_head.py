@@ -1,4 +1,4 @@
-"""The head of the audit trail: how far the chain goes, under a seal that the database cannot make."""
+"""The head of the audit trail: how far the chain goes, under a seal made outside the database."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class AuditHead(models.Model):
 
 
 def _first(*, using: str) -> AuditHead:
-    """Return the head of a trail that begins, or an unsealed one where somebody removed the head."""
+    """Return the head of a trail that begins, or one without a seal where it was removed."""
     last = AuditEntry.objects.using(using).chained().order_by("-sequence").first()
     made = AuditHead()
     if last is None:

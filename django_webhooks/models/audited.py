@@ -1,6 +1,7 @@
 """Audited rows: changes of what people care about are noted in the trail, whoever makes them.
 
-Saves and deletes are seen by signals, ``update()`` and ``bulk_create()`` by :class:`AuditedQuerySet`.
+Saves and deletes are seen by signals, ``update()`` and ``bulk_create()`` by
+:class:`AuditedQuerySet`.
 Names of changed fields are noted, never values; what the system keeps for itself is left out.
 """
 

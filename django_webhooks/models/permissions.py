@@ -47,7 +47,7 @@ def connect() -> None:
     if any(hasattr(user, one) for one in FLAGS):
         pre_save.connect(_before_user, sender=user, dispatch_uid=f"{_APP}.before_user")
         post_save.connect(_after_user, sender=user, dispatch_uid=f"{_APP}.after_user")
-    for model in {user, Group}:
+    for model in (user, Group):
         pre_delete.connect(_holder_deleted, sender=model, dispatch_uid=f"{_APP}.deleted")
 
 
@@ -116,10 +116,14 @@ def _before_user(*, sender: Any, instance: Any, using: str, **kwargs: Any) -> No
     instance.__dict__[_CHANGED] = {}
     if not wanted or (columns is not None and not columns):
         return
-    new = {name: bool(getattr(instance, name)) for name in wanted}
+    new: dict[str, Any] = {name: bool(getattr(instance, name)) for name in wanted}
     if instance._state.adding:
         # What anybody is when they are made is nothing to tell.
-        old = {"is_active": new.get("is_active"), "is_staff": False, "is_superuser": False}
+        old: dict[str, Any] = {
+            "is_active": new.get("is_active"),
+            "is_staff": False,
+            "is_superuser": False,
+        }
     else:
         rows = sender._base_manager.using(using).filter(pk=instance.pk)
         old = rows.values(*wanted).first() or new
