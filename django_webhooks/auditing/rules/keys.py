@@ -84,7 +84,7 @@ def legacy(scene: Scene) -> Iterator[Told]:
 )
 def former_keys(scene: Scene) -> Iterator[Told]:
     """Yield encryption keys that are not the first one, and still needed."""
-    known = [key.id for key in encryption.keys()]
+    known = _known()
     for id, count in _in_use(scene).items():
         if id in known[1:]:
             yield Told(
@@ -101,7 +101,7 @@ def former_keys(scene: Scene) -> Iterator[Told]:
 )
 def missing_keys(scene: Scene) -> Iterator[Told]:
     """Yield encryption keys that are needed, and not there."""
-    known = [key.id for key in encryption.keys()]
+    known = _known()
     for id, count in _in_use(scene).items():
         if id not in known:
             yield Told(
@@ -136,3 +136,8 @@ def _in_use(scene: Scene) -> dict[str, int]:
             for one in rows.annotate(count=Count("pk")):
                 found[one["used"]] = found.get(one["used"], 0) + one["count"]
     return found
+
+
+def _known() -> list[str]:
+    ring = encryption.keys()
+    return [key.id for key in ring]
