@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import post_delete, post_save, pre_delete
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
@@ -21,12 +21,26 @@ class WebhooksConfig(AppConfig):
         """Connect signals, register checks, and import each app's ``webhooks`` module."""
         from . import checks  # noqa: F401  # registers the checks
         from .conf import settings
-        from .models import EventTypePattern, Subscription
+        from .models import (
+            Endpoint,
+            EventTypePattern,
+            SigningKey,
+            Subscription,
+            audited,
+            permissions,
+        )
         from .sending import listeners
 
         for model in (Subscription, EventTypePattern):
             for signal in (post_save, post_delete):
                 signal.connect(listeners.forget_silence, sender=model)
+        for row in (Subscription, Endpoint, SigningKey):
+            pre_save.connect(audited.before_save, sender=row)
+            post_save.connect(audited.after_save, sender=row)
+            post_delete.connect(audited.after_delete, sender=row)
+        for signal in (post_save, post_delete):
+            signal.connect(audited.patterns_changed, sender=EventTypePattern)
+        permissions.connect()
         pre_delete.connect(_cancel_deliveries, sender=Subscription)
         autodiscover_modules(settings.WEBHOOKS_AUTODISCOVER_MODULE)
 

@@ -24,5 +24,6 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 5.0,
     },
     "django_webhooks.tally": {"task": "django_webhooks.tasks.tally", "schedule": 60.0},
+    "django_webhooks.audit": {"task": "django_webhooks.tasks.audit", "schedule": 86_400.0},
     "django_webhooks.prune": {"task": "django_webhooks.tasks.prune", "schedule": 3600.0},
 }

@@ -162,6 +162,18 @@ class Settings:
     #: and returns owners, or None for all.
     WEBHOOKS_ADMIN_SCOPE: Callable[..., Any] | str | None = None
 
+    #: Days after which an audit finds a signing key to be old.
+    WEBHOOKS_AUDIT_KEY_DAYS: float = 365.0
+
+    #: Days for which a pause, silence or a given-up delivery is nothing to tell of in an audit.
+    WEBHOOKS_AUDIT_IDLE_DAYS: float = 7.0
+
+    #: Addresses that audits are mailed to, or a callable (or its path) that returns some.
+    WEBHOOKS_AUDIT_NOTIFY: Sequence[str] | Callable[[], Sequence[str]] | str = ()
+
+    #: Reports of audits that are kept.
+    WEBHOOKS_AUDIT_REPORTS_KEPT: int = 100
+
     #: Take webhooks by https alone; SECURE_PROXY_SSL_HEADER is honoured.
     WEBHOOKS_RECEIVING_REQUIRE_HTTPS: bool = True
 

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import hmac
 import os
+import re
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -34,11 +35,12 @@ _ID_DIGITS, _INDEX_DIGITS = 8, 32
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is derived from one secret: its public id, a cipher, and a key for blind indexes."""
+    """What is derived from one secret: a public id, a cipher, keys for blind indexes and seals."""
 
     id: str
     cipher: AESGCM = field(repr=False)
     index_key: bytes = field(repr=False)
+    seal_key: bytes = field(repr=False)
 
 
 def generate_key() -> str:
@@ -140,6 +142,28 @@ def blind_indexes(text: str, *, place: str) -> list[str]:
     return [_digest(key, text, place=place) for key in keys()]
 
 
+def seal(text: str, *, place: str) -> str:
+    """Return ``{key id}:{HMAC-SHA256}``, by which it is seen that one of us wrote the text."""
+    key = keys()[0]
+    return f"{key.id}:{_seal(key, text, place=place)}"
+
+
+def seal_holds(text: str, seal: str, *, place: str) -> bool | None:
+    """Say whether a seal is that of the text; None where its key is not in the key ring."""
+    id, _, code = seal.partition(":")
+    if not re.fullmatch(rf"[0-9a-f]{{{_ID_DIGITS}}}", id):
+        return False
+    known = [key for key in keys() if key.id == id]
+    if not known:
+        return None
+    return hmac.compare_digest(_seal(known[0], text, place=place).encode(), code.encode())
+
+
+def _seal(key: Key, text: str, *, place: str) -> str:
+    content = _bound_to(place) + b"\0" + text.encode()
+    return hmac.digest(key.seal_key, content, hashlib.sha256).hex()
+
+
 def _digest(key: Key, text: str, *, place: str) -> str:
     content = _bound_to(place) + b"\0" + text.encode()
     return hmac.digest(key.index_key, content, hashlib.sha256).hex()[:_INDEX_DIGITS]
@@ -168,6 +192,7 @@ def _key(secret: bytes) -> Key:
         id=_derive(secret, "key id").hex()[:_ID_DIGITS],
         cipher=AESGCM(_derive(secret, "encryption")),
         index_key=_derive(secret, "blind index"),
+        seal_key=_derive(secret, "seal"),
     )
 
 

@@ -7,6 +7,7 @@ WebhooksError
 ├── InvalidSecret (ValueError)        a signing secret is malformed
 ├── InvalidKey (ImproperlyConfigured) a key of WEBHOOKS_ENCRYPTION_KEYS is malformed
 ├── NotDecrypted (ValueError)         what is stored does not open with the keys there are
+├── AppendOnly (TypeError)            somebody tried to change the audit trail
 ├── VerificationFailed (SuspiciousOperation)   a request's signature does not hold
 └── RetryLater                        a delivery is to be attempted again at a moment
 """
@@ -51,6 +52,10 @@ class NotDecrypted(WebhooksError, ValueError):
     def __init__(self, message: str, *, is_key_missing: bool) -> None:
         super().__init__(message)
         self.is_key_missing = is_key_missing
+
+
+class AppendOnly(WebhooksError, TypeError):
+    """The audit trail is added to, and nothing else."""
 
 
 class VerificationFailed(WebhooksError, SuspiciousOperation):

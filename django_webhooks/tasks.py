@@ -15,10 +15,13 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
+from .auditing import audit as audits
+from .auditing import mailing
 from .conf import settings
 from .exceptions import RetryLater
 from .inbox import background
 from .inbox import upkeep as inbox_upkeep
+from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
@@ -93,6 +96,7 @@ def sweep() -> None:
         replay.delay(str(key))
     for _ in range(min(MAX_WAKE_UPS, background.count_due(limit=MAX_WAKE_UPS, now=now))):
         handle.delay()
+    audit_chain.try_to_extend(using=outbox.database())
 
 
 @shared_task(name="django_webhooks.tasks.check_health", acks_late=True, ignore_result=True)
@@ -179,6 +183,21 @@ def replay(self: DeliveryTask, bulk_replay_id: str) -> None:
         deliver.delay()
     if step.wait is not None:
         raise RetryLater(timezone.now() + timedelta(seconds=step.wait))
+
+
+@shared_task(
+    name="django_webhooks.tasks.audit",
+    autoretry_for=(OSError, OperationalError, InterfaceError),
+    max_retries=5,
+    retry_backoff=True,
+    retry_jitter=True,
+    acks_late=True,
+    ignore_result=True,
+)
+def audit() -> int:
+    """Audit settings, rows and the audit trail, keep the report, and mail it where it is news."""
+    audits.daily()
+    return mailing.mail_news()
 
 
 @shared_task(name="django_webhooks.tasks.tally", acks_late=True, ignore_result=True)

@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_webhooks.middleware.acting",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -102,6 +103,7 @@ WEBHOOKS_ENCRYPTION_KEYS = env.list("WEBHOOKS_ENCRYPTION_KEYS", default=[])
 # The receiver of the example listens on loopback without TLS. Leave this out in production.
 WEBHOOKS_REQUIRE_HTTPS = env.bool("WEBHOOKS_REQUIRE_HTTPS", False)
 WEBHOOKS_ALLOWED_NETWORKS = env.list("WEBHOOKS_ALLOWED_NETWORKS", default=["127.0.0.0/8"])
+WEBHOOKS_ALLOWED_PORTS = env.list("WEBHOOKS_ALLOWED_PORTS", cast=int, default=[]) or None
 WEBHOOKS_RETRY_BASE = env.float("WEBHOOKS_RETRY_BASE", 5.0)
 WEBHOOKS_RETRY_FACTOR = env.float("WEBHOOKS_RETRY_FACTOR", 6.0)
 WEBHOOKS_HEALTH_HOLD = env.float("WEBHOOKS_HEALTH_HOLD", 30.0)

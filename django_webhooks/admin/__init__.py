@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .attempt import AttemptAdmin
 from .audit_entry import AuditEntryAdmin
+from .audit_report import AuditReportAdmin
 from .bulk_replay import BulkReplayAdmin
 from .delivery import DeliveryAdmin
 from .endpoint import EndpointAdmin
@@ -18,6 +19,7 @@ from .switch import SwitchAdmin
 __all__ = [
     "AttemptAdmin",
     "AuditEntryAdmin",
+    "AuditReportAdmin",
     "BulkReplayAdmin",
     "DeliveryAdmin",
     "EndpointAdmin",

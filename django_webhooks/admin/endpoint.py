@@ -234,7 +234,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
             for endpoint in usable:
                 reason = form.cleaned_data["reason"]
                 endpoint.pin(reason, by=request.user.get_username())
-                trail.note(self, request, endpoint, "endpoint.pinned", reason=reason)
+                self.log_change(request, endpoint, "endpoint.pinned")
             self._tell(request, "pinned", len(usable))
             return None
         context = {
@@ -253,7 +253,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         pinned = list(queryset.filter(pinned_at__isnull=False))
         for endpoint in pinned:
             endpoint.unpin(by=request.user.get_username())
-            trail.note(self, request, endpoint, "endpoint.unpinned")
+            self.log_change(request, endpoint, "endpoint.unpinned")
         self._tell(request, "unpinned", len(pinned))
 
     @admin.action(description=_("Enable selected endpoints"), permissions=["operate"])
@@ -262,7 +262,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         found = list(queryset.filter(disabled_at__isnull=False))
         for endpoint in found:
             endpoint.enable()
-            trail.note(self, request, endpoint, "endpoint.enabled")
+            self.log_change(request, endpoint, "endpoint.enabled")
         self._tell(request, "enabled", len(found))
 
     @admin.action(description=_("Disable selected endpoints"), permissions=["operate"])
@@ -271,7 +271,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         found = list(queryset.filter(disabled_at__isnull=True))
         for endpoint in found:
             endpoint.disable(f"by {request.user.get_username()}")
-            trail.note(self, request, endpoint, "endpoint.disabled")
+            self.log_change(request, endpoint, "endpoint.disabled")
         self._tell(request, "disabled", len(found))
 
     def _tell(self, request: HttpRequest, done: str, count: int) -> None:

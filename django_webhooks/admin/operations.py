@@ -131,7 +131,7 @@ def _test(
 def _pause(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any) -> None:
     reason = form.cleaned_data["reason"]
     row.pause(f"{reason} ({request.user.get_username()})")
-    trail.note(admin, request, row, "subscription.paused", reason=reason)
+    admin.log_change(request, row, "subscription.paused")
     admin.message_user(
         request, gettext("Paused. What happens meanwhile is recorded and waits."), messages.SUCCESS
     )
@@ -139,7 +139,7 @@ def _pause(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form
 
 def _resume(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any) -> None:
     row.resume()
-    trail.note(admin, request, row, "subscription.resumed")
+    admin.log_change(request, row, "subscription.resumed")
     transaction.on_commit(lambda: tasks.wake([]), using=outbox.database())
     admin.message_user(request, gettext("Resumed. What waited is sent now."), messages.SUCCESS)
 
@@ -148,14 +148,14 @@ def _pin(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: 
     endpoint = row.endpoints.get(pk=form.cleaned_data["endpoint"])
     reason = form.cleaned_data["reason"]
     endpoint.pin(reason, by=request.user.get_username())
-    trail.note(admin, request, row, "endpoint.pinned", endpoint=str(endpoint.pk), reason=reason)
+    admin.log_change(request, row, "endpoint.pinned")
     admin.message_user(request, gettext("Pinned. Everything goes there now."), messages.SUCCESS)
 
 
 def _unpin(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any) -> None:
     for endpoint in row.endpoints.filter(pinned_at__isnull=False):
         endpoint.unpin(by=request.user.get_username())
-        trail.note(admin, request, row, "endpoint.unpinned", endpoint=str(endpoint.pk))
+        admin.log_change(request, row, "endpoint.unpinned")
     admin.message_user(
         request, gettext("The pin is lifted: health decides again."), messages.SUCCESS
     )

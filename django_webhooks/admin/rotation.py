@@ -18,7 +18,6 @@ from django.utils.translation import gettext_lazy as _
 from .. import signing
 from ..conf import settings
 from ..models import SigningKey, Subscription
-from . import trail
 from .mixins import permitted
 
 #: Where the session keeps the tokens of pages that were asked for and not answered yet.
@@ -134,9 +133,6 @@ def _rotate(
         key = subscription.rotate_key(kind=how["kind"], overlap=how["overlap"] * 3600, by=by)
     except ValueError as error:
         return Rotated(subscription=subscription, error=str(error))
-    trail.note(
-        admin, request, subscription, "subscription.key_rotated",
-        overlap_hours=how["overlap"], kind=key.kind,
-    )  # fmt: skip
+    admin.log_change(request, subscription, "subscription.key_rotated")
     shown = key.public_key if key.kind == signing.ED25519 else key.secret
     return Rotated(subscription=subscription, key=shown)

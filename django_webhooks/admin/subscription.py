@@ -82,6 +82,7 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         )
         return [operate, *super().get_urls()]
 
+    @trail.acting
     def operate_view(self, request: HttpRequest, key: UUID, name: str) -> HttpResponse:
         """Ask what an operation has to know, do it, and go back."""
         operation = operations.OPERATIONS.get(name)
@@ -326,7 +327,7 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         found = list(queryset.filter(status=Subscription.Status.ACTIVE))
         for subscription in found:
             subscription.pause(f"by {request.user.get_username()}")
-            trail.note(self, request, subscription, "subscription.paused")
+            self.log_change(request, subscription, "subscription.paused")
         message = ngettext(
             "%(count)d subscription paused.", "%(count)d subscriptions paused.", len(found)
         )
@@ -338,7 +339,7 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         found = list(queryset.exclude(status=Subscription.Status.ACTIVE))
         for subscription in found:
             subscription.resume()
-            trail.note(self, request, subscription, "subscription.resumed")
+            self.log_change(request, subscription, "subscription.resumed")
         if found:
             transaction.on_commit(lambda: tasks.wake([]), using=queryset.db)
         message = ngettext(
@@ -352,7 +353,7 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         by = request.user.get_username()
         found = [one for one in queryset if one.fail_back("asked in the admin", by=by)]
         for subscription in found:
-            trail.note(self, request, subscription, "subscription.failed_back")
+            self.log_change(request, subscription, "subscription.failed_back")
         message = ngettext(
             "%(count)d subscription switched back.",
             "%(count)d subscriptions switched back.",

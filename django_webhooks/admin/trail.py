@@ -1,15 +1,34 @@
-"""The trail: what a person does goes to Django's admin log and to the audit trail at once."""
+"""The trail: what a person does goes to Django's admin log and to the audit trail at once.
+
+Changes of rows note themselves (:mod:`django_webhooks.models.audited`); the admin says who acts.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 from django.contrib.admin import ModelAdmin
 from django.db import models
 from django.http import HttpRequest
 
 from ..models import AuditEntry
+from ..models.acting import acting_as
 from ..sending import outbox
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+
+def acting(view: _View) -> _View:
+    """Let what a view changes be noted as done by the user."""
+
+    @wraps(view)
+    def wrapped(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with acting_as(request.user.get_username()):
+            return view(self, request, *args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # the same signature
 
 
 def note(
@@ -22,30 +41,19 @@ def note(
 
 
 class Audited:
-    """Put what is added, changed and deleted in forms into the audit trail as well."""
+    """Say who changes rows in forms, actions and the pages of a row."""
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Note that a row was added."""
-        self._note(request, obj, "added", message)
-        return super().log_addition(request, obj, message)  # type: ignore[misc]  # the admin's
+    @acting
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """List rows, and run actions."""
+        return super().changelist_view(request, *args, **kwargs)  # type: ignore[misc]  # the admin's
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Note that a row was changed in a form; verbs note themselves."""
-        if isinstance(message, list):
-            self._note(request, obj, "changed", message)
-        return super().log_change(request, obj, message)  # type: ignore[misc]  # the admin's
+    @acting
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Add or change a row."""
+        return super().changeform_view(request, *args, **kwargs)  # type: ignore[misc]  # the admin's
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Note that rows were deleted."""
-        for row in queryset:
-            self._note(request, row, "deleted", [])
-        return super().log_deletions(request, queryset)  # type: ignore[misc]  # the admin's
-
-    def _note(self, request: HttpRequest, row: Any, verb: str, message: Any) -> None:
-        if isinstance(message, str):
-            return
-        # The admin's own words for what changed: names of fields, no values.
-        by = request.user.get_username()
-        AuditEntry.objects.using(outbox.database()).note(
-            f"{row._meta.model_name}.{verb}", row, by=by, changes=message
-        )
+    @acting
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Delete a row."""
+        return super().delete_view(request, *args, **kwargs)  # type: ignore[misc]  # the admin's

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .combinations import check_combinations, check_https, check_networks
 from .names import check_names
+from .people import check_acting
 from .queues import check_horizon, check_routes, check_schedule
 from .receiving import check_receiving, check_retention
 from .secrets import (
@@ -20,6 +21,7 @@ from .secrets import (
 from .values import check_values
 
 __all__ = [
+    "check_acting",
     "check_broker",
     "check_combinations",
     "check_horizon",

@@ -156,6 +156,7 @@ _NETWORKS = (_are_networks, 'a list of networks without host bits, such as "10.1
 _FLAG = (_is_flag, "True or False")
 _COUNT = (_is_count, "a whole number of at least 1")
 _SECONDS = (is_positive, "a positive number of seconds")
+_DAYS = (is_positive, "a positive number of days")
 _SECONDS_OR_0 = (_is_not_negative, "a number of seconds, or 0")
 
 RULES = [
@@ -270,6 +271,14 @@ RULES = [
                 f"a dictionary of days, or None, for any of {', '.join(HANDLED)}",
             ),
         ),
+        ("webhooks.E060", "WEBHOOKS_AUDIT_KEY_DAYS", _DAYS),
+        ("webhooks.E061", "WEBHOOKS_AUDIT_IDLE_DAYS", _DAYS),
+        (
+            "webhooks.E062",
+            "WEBHOOKS_AUDIT_NOTIFY",
+            (_is_notify, "a list of mail addresses, or a callable or its path"),
+        ),
+        ("webhooks.E063", "WEBHOOKS_AUDIT_REPORTS_KEPT", _COUNT),
     ]
 ]
 

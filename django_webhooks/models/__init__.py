@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from .accepted_finding import AcceptedFinding
 from .attempt import Attempt
 from .audit_entry import AuditEntry
+from .audit_head import AuditHead
+from .audit_report import AuditReport
 from .bulk_replay import BulkReplay
 from .delivery import Delivery
 from .endpoint import Endpoint
@@ -21,8 +24,11 @@ from .switch import Switch
 from .tally import Tally
 
 __all__ = [
+    "AcceptedFinding",
     "Attempt",
     "AuditEntry",
+    "AuditHead",
+    "AuditReport",
     "BulkReplay",
     "Delivery",
     "Endpoint",

@@ -1,14 +1,46 @@
-"""The audit trail: who did what to which row, and when; append-only, without secrets."""
+"""The audit trail: who did what to which row, and when; append-only, without secrets.
+
+An entry is written in the transaction of what it tells, sealed under a key that the database does
+not have, and gets its place in the chain right after the commit (:mod:`.audit_chain`): nobody holds
+the lock of the chain while other rows are locked, and a rollback leaves neither entry nor gap.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Any, NoReturn
 
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .. import encryption
+from ..exceptions import AppendOnly
 from ..fields import uuid7
+from . import acting
+
+#: Where seals of entries belong to; see :func:`encryption.seal`.
+PLACE = "django_webhooks_auditentry"
+_REFUSAL = (
+    "The audit trail is append-only: note what is so now with AuditEntry.objects.note(). "
+    "To remove the whole trail, see docs/howto/audit.md."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What is to be noted; ``label`` stands for the text of the subject."""
+
+    action: str
+    subject: models.Model | None = None
+    label: str = ""
+    by: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
@@ -18,20 +50,58 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
         self, action: str, subject: models.Model | None = None, *, by: str = "", **detail: Any
     ) -> AuditEntry:
         """Record what somebody did: ``endpoint.pinned``. ``detail`` holds no secret."""
-        return self.create(
-            action=action,
-            by=by[:150],
-            subject_type=subject._meta.label_lower if subject else "",
-            subject_id=str(subject.pk) if subject else "",
-            subject=str(subject)[:200] if subject else "",
-            detail=detail,
-        )
+        return self.note_all([Note(action=action, subject=subject, by=by, detail=detail)])[0]
+
+    def note_all(self, notes: Iterable[Note]) -> list[AuditEntry]:
+        """Record several things, in as many statements as one thing needs."""
+        from . import audit_chain  # it refers to entries
+
+        self._for_write = True
+        using = self.db
+        made = [made_of(one) for one in notes]
+        if made:
+            plain(using).bulk_create(made, batch_size=500)
+            transaction.on_commit(lambda: audit_chain.try_to_extend(using=using), using=using)
+        return made
+
+    def chained(self) -> AuditEntryQuerySet:
+        """Those that have their place in the chain."""
+        return self.filter(sequence__isnull=False)
+
+    def pending(self) -> AuditEntryQuerySet:
+        """Those that wait for their place, which is a matter of moments."""
+        return self.filter(sequence__isnull=True)
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: what is noted is sealed."""
+        raise AppendOnly(_REFUSAL)
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        """Refuse."""
+        raise AppendOnly(_REFUSAL)
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse."""
+        raise AppendOnly(_REFUSAL)
+
+    def delete(self) -> NoReturn:
+        """Refuse."""
+        raise AppendOnly(_REFUSAL)
+
+    def _raw_delete(self, using: str | None) -> NoReturn:
+        raise AppendOnly(_REFUSAL)
 
 
 class AuditEntry(models.Model):
     """One thing that somebody did."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    #: Its place in the chain, without gaps; empty until its transaction has committed.
+    sequence = models.PositiveBigIntegerField(_("number"), null=True, unique=True, editable=False)
+    #: SHA-256 of the digest before it, and of what this entry says.
+    digest = models.CharField(_("digest"), max_length=64, blank=True, editable=False)
+    #: HMAC of what it says, and the id of the key.
+    seal = models.CharField(_("seal"), max_length=100, editable=False)
     created_at = models.DateTimeField(_("when"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150, blank=True)
     action = models.CharField(_("action"), max_length=60, db_index=True)
@@ -46,9 +116,84 @@ class AuditEntry(models.Model):
         verbose_name = _("audit entry")
         verbose_name_plural = _("audit trail")
         ordering = ["-id"]
+        base_manager_name = "objects"
         indexes = [
             models.Index(fields=["subject_type", "subject_id"], name="webhooks_audit_subject")
         ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject}".strip()
+
+    def save(self, **kwargs: Any) -> None:
+        """Refuse: entries are made by ``note``."""
+        raise AppendOnly(_REFUSAL)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse."""
+        raise AppendOnly(_REFUSAL)
+
+    @property
+    def content(self) -> str:
+        """What it says, as JSON that is the same on every database."""
+        when = self.created_at
+        said = {
+            "id": str(self.pk),
+            "at": (when.astimezone(UTC) if timezone.is_aware(when) else when).isoformat(),
+            "by": self.by,
+            "action": self.action,
+            "subject_type": self.subject_type,
+            "subject_id": self.subject_id,
+            "subject": self.subject,
+            "detail": self.detail,
+        }
+        return json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def is_genuine(self) -> bool | None:
+        """Whether this app wrote what it says; None where the key that tells is gone."""
+        return encryption.seal_holds(self.content, self.seal, place=PLACE)
+
+    def digest_after(self, before: str, *, sequence: int) -> str:
+        """Return the digest that it has at a place of the chain."""
+        text = f"{before}\n{sequence}\n{self.seal}\n{self.content}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(using: str) -> models.QuerySet[AuditEntry]:
+    """Return a set of entries that refuses nothing: for their place in the chain alone."""
+    return models.QuerySet(AuditEntry, using=using)
+
+
+def made_of(note: Note) -> AuditEntry:
+    """Return the entry of a note, sealed and not saved."""
+    subject = note.subject
+    label = note.label or (str(subject) if subject is not None else "")
+    made = AuditEntry(
+        by=_text(note.by or acting.who())[:150],
+        action=note.action,
+        subject_type=subject._meta.label_lower if subject is not None else "",
+        subject_id=str(subject.pk) if subject is not None else "",
+        subject=_text(label)[:200],
+        detail=_plain(note.detail),
+    )
+    made.seal = encryption.seal(made.content, place=PLACE)
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that each database's JSON gives back as it was."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        # PostgreSQL gives 1e3 back as a whole number.
+        return int(value) if value.is_integer() else value
+    if isinstance(value, dict):
+        return {_text(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in value]
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    # PostgreSQL takes no NUL, and no database takes half a surrogate pair.
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode("utf-8")

@@ -29,13 +29,15 @@ from ..validators import (
     validate_header_value,
     validate_headers,
 )
+from .acting import acting_as, who
+from .audited import AuditedQuerySet
 from .subscription import Subscription
 
 if TYPE_CHECKING:
     from .health import Health
 
 
-class EndpointQuerySet(models.QuerySet["Endpoint"]):
+class EndpointQuerySet(AuditedQuerySet, models.QuerySet["Endpoint"]):
     """Named sets of endpoints."""
 
     def usable(self) -> EndpointQuerySet:
@@ -254,6 +256,7 @@ class Endpoint(models.Model):
         with transaction.atomic(using=using):
             self.subscription.lock_doors(using=using)
             siblings = Endpoint.objects.using(using).filter(subscription=self.subscription_id)
+            siblings = siblings.filter(pinned_at__isnull=False).exclude(pk=self.pk)
             siblings.update(pinned_at=None, pin_reason="", pinned_by="")
             self.pinned_at, self.pin_reason, self.pinned_by = timezone.now(), reason[:200], by[:150]
             self._change(
@@ -263,7 +266,8 @@ class Endpoint(models.Model):
     def unpin(self, *, by: str) -> None:
         """Let the health of the endpoints decide again."""
         self.pinned_at, self.pin_reason, self.pinned_by = None, "", ""
-        self._change(["pinned_at", "pin_reason", "pinned_by"], reason="pin lifted", by=by)
+        with acting_as(by or who()):
+            self._change(["pinned_at", "pin_reason", "pinned_by"], reason="pin lifted", by=by)
 
     def _url_indexes(self) -> list[str]:
         # What does not open has not been changed.

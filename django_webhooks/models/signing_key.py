@@ -15,13 +15,15 @@ from .. import signing
 from ..conf import settings
 from ..fields import EncryptedTextField, Sealed, uuid7
 from ..validators import validate_secret
+from .audit_entry import AuditEntry
+from .audited import AuditedQuerySet, unnoted
 from .subscription import Subscription
 
 #: Keys of one subscription that sign at once: each makes every request longer.
 MAX_KEYS = 8
 
 
-class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
+class SigningKeyQuerySet(AuditedQuerySet, models.QuerySet["SigningKey"]):
     """Named sets of keys, and how one follows another."""
 
     def active(self, now: datetime) -> SigningKeyQuerySet:
@@ -60,12 +62,18 @@ class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
             if not secret:
                 secret = signing.generate(kind or (active[0].kind if active else ""))
             signing.check_secret(secret)
-            own.filter(models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=ends)).update(
-                expires_at=ends
-            )
-            return self.create(
-                subscription=subscription, secret=secret, created_at=now, created_by=by[:150]
-            )
+            with unnoted():
+                later = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=ends)
+                own.filter(later).update(expires_at=ends)
+                made = self.create(
+                    subscription=subscription, secret=secret, created_at=now, created_by=by[:150]
+                )
+            until = {"former_keys_sign_until": ends.isoformat()} if active else {}
+            AuditEntry.objects.using(self.db).note(
+                "subscription.key_rotated" if active else "subscription.key_made",
+                subscription, by=by, kind=made.kind, key=str(made.pk), **until,
+            )  # fmt: skip
+            return made
 
 
 class SigningKey(models.Model):

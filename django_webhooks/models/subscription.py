@@ -18,6 +18,8 @@ from ..policies.failover import Failback, Mode
 from ..policies.health import Thresholds
 from ..policies.retry import RetryPolicy
 from ..validators import validate_pattern
+from .audit_entry import AuditEntry
+from .audited import AuditedQuerySet, unnoted
 from .owner import Owned
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def _seconds(name: Any, setting: str) -> models.FloatField[float | None, float |
     )
 
 
-class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+class SubscriptionQuerySet(AuditedQuerySet, models.QuerySet["Subscription"]):
     """Named sets of subscriptions."""
 
     def active(self) -> SubscriptionQuerySet:
@@ -399,7 +401,13 @@ class Subscription(Owned):
         from .switch import reconsider  # it refers to subscriptions
 
         using = self._state.db or router.db_for_write(type(self), instance=self)
-        switch = reconsider(self, using=using, reason=reason, by=by, failback=Failback.AUTOMATIC)
+        with transaction.atomic(using=using):
+            switch = reconsider(
+                self, using=using, reason=reason, by=by, failback=Failback.AUTOMATIC
+            )
+            if switch is not None:
+                entries = AuditEntry.objects.using(using)
+                entries.note("subscription.failed_back", self, by=by, reason=reason)
         return switch is not None
 
     def lock_doors(self, *, using: str) -> None:
@@ -425,7 +433,8 @@ class Subscription(Owned):
 
     def _store_patterns(self, patterns: Iterable[str], *, using: str) -> None:
         rows = EventTypePattern.objects.using(using)
-        rows.filter(subscription=self).exclude(pattern__in=patterns).delete()
+        with unnoted():
+            rows.filter(subscription=self).exclude(pattern__in=patterns).delete()
         known = set(rows.filter(subscription=self).values_list("pattern", flat=True))
         rows.bulk_create(
             EventTypePattern(subscription=self, pattern=pattern)

@@ -18,6 +18,7 @@ from .. import signals
 from ..fields import uuid7
 from ..policies import failover
 from ..policies.failover import Cause, Failback, Mode
+from .audit_entry import AuditEntry
 from .delivery import DeliveryQuerySet
 from .endpoint import Endpoint
 from .health import Health
@@ -91,6 +92,16 @@ class SwitchQuerySet(models.QuerySet["Switch"]):
             reason=reason[:200],
             by=by[:150],
         )
+        if cause != Cause.BY_HAND.value:
+            # By hand it follows from a change that is noted itself.
+            AuditEntry.objects.using(self.db).note(
+                "subscription.switched",
+                subscription,
+                by=by,
+                cause=cause,
+                reason=switch.reason,
+                **{"from": _key(switch.from_endpoint_id), "to": _key(switch.to_endpoint_id)},
+            )
         send = partial(
             signals.subscription_switched.send_robust,
             sender=Switch,
@@ -228,6 +239,10 @@ def choose(subscription: Subscription, doors: Iterable[Health]) -> failover.Choi
         mode=Mode(subscription.failover),
         failback=Failback(subscription.failback),
     )
+
+
+def _key(endpoint: UUID | None) -> str | None:
+    return str(endpoint) if endpoint else None
 
 
 def _flag(door: Health | None, value: bool | None, *, using: str) -> None:

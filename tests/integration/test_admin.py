@@ -237,7 +237,7 @@ def test_what_waits_is_tried_now_or_cancelled(
     assert "waits for its subscription" in tried[1]
     assert cancelled == ["1 delivery cancelled."]
     assert (held.status, held.reason) == ("cancelled", "by admin")
-    assert set(AuditEntry.objects.values_list("action", "by")) == {
+    assert set(AuditEntry.objects.exclude(by="").values_list("action", "by")) == {
         ("deliveries.tried_now", "admin"),
         ("deliveries.cancelled", "admin"),
     }

@@ -249,13 +249,11 @@ class TestPages:
         admin_client.post(address, data | {"name": "ERP"})
         admin_client.post(pages.url("subscription", "delete", subscription.pk), {"post": "yes"})
 
-        entries = AuditEntry.objects.order_by("pk").values_list("action", "by", "subject")
-        assert list(entries) == [
-            ("subscription.changed", "admin", "ERP"),
-            ("subscription.deleted", "admin", "ERP"),
+        entries = AuditEntry.objects.filter(by="admin").order_by("pk")
+        assert list(entries.values_list("action", "subject", "detail")) == [
+            ("subscription.changed", "ERP", {"fields": ["name"]}),
+            ("subscription.deleted", "ERP", {}),
         ]
-        changes = AuditEntry.objects.order_by("pk")[0].detail["changes"]
-        assert {"changed": {"fields": ["Name"]}} in changes
 
     def test_staff_of_a_tenant_see_what_they_did_themselves(
         self, admin_client, settings, admin_user

@@ -45,12 +45,14 @@ def planted(url=URL):
     return Endpoint.objects.create(subscription=subscription, url=url, **PLANTED)
 
 
-def everything():
+def everything(*, trail: bool = True):
     """Every value of every table of ours, as the database has it."""
     found = []
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)
         for table in tables:
+            if not trail and table.startswith("django_webhooks_audit"):
+                continue
             if table.startswith(("django_webhooks", "django_admin_log")):
                 cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
                 found += cursor.fetchall()
@@ -307,14 +309,14 @@ class TestReencryption:
 
     def test_what_cannot_be_read_is_left_and_named(self, settings):
         planted()
-        with_old = everything()
+        with_old = everything(trail=False)
         missing = encryption.keys()[0].id
         lose_the_key(settings)
 
         with pytest.raises(CommandError, match=f"6 cannot be read .* Missing keys: {missing}"):
             call_command("webhooks_rotate_keys", stderr=io.StringIO())
 
-        assert everything() == with_old
+        assert everything(trail=False) == with_old
 
     def test_it_goes_on_where_it_was_stopped(self, settings, monkeypatch):
         for number in range(5):
@@ -341,6 +343,7 @@ class TestReencryption:
         def decrypt(ciphertext, *, place):
             text = real(ciphertext, place=place)
             if text == URL:
+                monkeypatch.setattr(encryption, "decrypt", real)
                 Endpoint.objects.filter(pk=made.pk).update(url="http://127.0.0.1:9/theirs")
             return text
 

@@ -16,6 +16,7 @@ TASKS = {
     "django_webhooks.tasks.prune": tasks.prune,
     "django_webhooks.tasks.replay": tasks.replay,
     "django_webhooks.tasks.tally": tasks.tally,
+    "django_webhooks.tasks.audit": tasks.audit,
 }
 
 

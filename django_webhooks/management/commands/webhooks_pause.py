@@ -6,10 +6,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import transaction
 
 from ... import tasks
-from ...models import AuditEntry
+from ...models.acting import acting_as
 from ...sending import outbox
 from .. import choosing
 from ..terminal import plain
@@ -45,14 +44,11 @@ class Command(BaseCommand):
             if options["dry_run"]:
                 self.stdout.write(f"{plain(one.name)}: would be {verb}.")
                 continue
-            with transaction.atomic(using=using):
+            with acting_as(options["by"]):
                 if wanted:
                     one.resume()
                 else:
                     one.pause(options["reason"] or "webhooks_pause")
-                AuditEntry.objects.using(using).note(
-                    f"subscription.{verb}", one, by=options["by"], reason=options["reason"]
-                )
             self.stdout.write(f"{plain(one.name)}: {verb}.")
         if wanted and done and not options["dry_run"]:
             tasks.wake([])

@@ -34,6 +34,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--here", action="store_true", help="Send it in this process, without a worker."
         )
+        parser.add_argument("--by", default="", help="Who asks, for the audit trail.")
         parser.add_argument("--dry-run", action="store_true", help="Say what would be sent.")
 
     def handle(self, **options: Any) -> None:
@@ -51,7 +52,10 @@ class Command(BaseCommand):
                 with transaction.atomic(using=using):
                     made.append(delivery := outbox.record_for(one, draft, using=using))
                     AuditEntry.objects.using(using).note(
-                        "subscription.tested", one, event_type=draft.event_type
+                        "subscription.tested",
+                        one,
+                        by=options["by"],
+                        event_type=draft.event_type,
                     )
                     if not options["here"]:
                         transaction.on_commit(partial(tasks.wake, [str(delivery.pk)]), using=using)

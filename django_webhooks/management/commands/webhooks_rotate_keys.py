@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ...models import AuditEntry
 from ...models.reencryption import Reencrypted, reencrypt
 from ...sending import outbox
 
@@ -17,11 +18,21 @@ class Command(BaseCommand):
     help = "Re-encrypt what is kept encrypted under the first of WEBHOOKS_ENCRYPTION_KEYS."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--by", default="", help="Who asks, for the audit trail.")
         parser.add_argument("--dry-run", action="store_true", help="Count only.")
 
-    def handle(self, *, dry_run: bool, **options: Any) -> None:
+    def handle(self, *, by: str, dry_run: bool, **options: Any) -> None:
         """Re-encrypt value by value; a run that was stopped goes on where it was."""
-        found = reencrypt(using=outbox.database(), dry_run=dry_run, tell=self._tell)
+        using = outbox.database()
+        found = reencrypt(using=using, dry_run=dry_run, tell=self._tell)
+        if not dry_run:
+            # With this entry the audit trail is sealed under the current key, too.
+            AuditEntry.objects.using(using).note(
+                "encryption.keys_rotated",
+                by=by,
+                rewritten=found.rewritten,
+                unreadable=found.unreadable,
+            )
         verb = "to re-encrypt" if dry_run else "re-encrypted"
         line = f"{found.rewritten} {verb}, {found.current} under the current key already."
         if found.unreadable:

@@ -33,6 +33,7 @@ class Command(BaseCommand):
             default="",
             help="Of the new keys; default that of the newest one.",
         )
+        parser.add_argument("--by", default="", help="Who asks, for the audit trail.")
         parser.add_argument("--dry-run", action="store_true", help="Say which only.")
 
     def handle(
@@ -42,6 +43,7 @@ class Command(BaseCommand):
         all: bool,
         overlap: float | None,
         kind: str,
+        by: str,
         dry_run: bool,
         **options: Any,
     ) -> None:
@@ -57,7 +59,9 @@ class Command(BaseCommand):
                 self.stdout.write(f"{subscription.pk} {plain(subscription)}")
                 continue
             try:
-                key = subscription.rotate_key(kind=kind, overlap=overlap, by="webhooks_rotate_key")
+                key = subscription.rotate_key(
+                    kind=kind, overlap=overlap, by=by or "webhooks_rotate_key"
+                )
             except ValueError as error:
                 raise CommandError(f"{subscription.pk} {plain(subscription)}: {error}") from error
             shown = key.public_key or key.secret

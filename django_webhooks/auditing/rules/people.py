@@ -1,0 +1,47 @@
+"""What is wrong with who may do what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..finding import Scene, Severity, Told, rule
+
+
+@rule(
+    "webhooks.A027",
+    Severity.INFO,
+    gettext_lazy("Take the permissions away: who is active again would have them again."),
+)
+def inactive(scene: Scene) -> Iterator[Told]:
+    """Yield users who are not active any more, and may still do something with webhooks."""
+    for user in _users(is_active=False):
+        yield Told(
+            subject=f"user:{user.pk}",
+            sentence=_("%(user)s is not active, and still holds permissions for webhooks.")
+            % {"user": user.get_username()},
+        )
+
+
+def _users(**fields: Any) -> Iterator[Any]:
+    """Yield users that hold permissions of this app, by themselves, by a group, or all."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    from django.contrib.auth import get_user_model
+
+    model: Any = get_user_model()
+    names = {field.name for field in model._meta.get_fields()}
+    if not {"is_superuser", "user_permissions", "groups", *fields} <= names:
+        return
+    app = "content_type__app_label"
+    held = (
+        Q(is_superuser=True)
+        | Q(**{f"user_permissions__{app}": "django_webhooks"})
+        | Q(**{f"groups__permissions__{app}": "django_webhooks"})
+    )
+    yield from model._default_manager.filter(held, **fields).distinct().order_by("pk").iterator()
