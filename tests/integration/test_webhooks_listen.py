@@ -292,6 +292,28 @@ def test_it_can_be_killed_and_revived_on_its_port():
     assert [one.is_repeat for one in came] == [False, True]
 
 
+def test_an_answer_that_is_under_way_goes_out_before_it_stops():
+    has_come, may_go = threading.Event(), threading.Event()
+
+    def told(arrival):
+        has_come.set()
+        may_go.wait(5)
+
+    answers = []
+    with listening(told=told) as (listener, _):
+        sending = threading.Thread(target=lambda: answers.append(send(listener)[0]))
+        sending.start()
+        assert has_come.wait(5)
+        stopping = threading.Thread(target=listener.stop)
+        stopping.start()
+        time.sleep(0.3)
+        may_go.set()
+        sending.join(5)
+        stopping.join(5)
+
+    assert answers == [204]
+
+
 def test_with_tls(tmp_path):
     certificate = certificates.make(tmp_path, names=["127.0.0.1"])
     trusting = ssl.create_default_context(cafile=certificate.certificate)

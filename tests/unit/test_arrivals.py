@@ -173,7 +173,8 @@ def test_a_message_is_a_repeat_once_it_was_accepted(monkeypatch):
 
     assert memory.note("a", is_accepted=False) == (1, False)
     assert memory.note("a", is_accepted=True) == (2, False)
-    assert memory.note("a", is_accepted=True) == (3, True)
+    assert memory.note("a", is_accepted=False) == (3, True)
+    assert memory.note("a", is_accepted=False) == (4, True)
     # Of the last ones only.
     memory.note("b", is_accepted=True)
     memory.note("c", is_accepted=True)

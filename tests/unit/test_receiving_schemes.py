@@ -244,6 +244,58 @@ class TestConfusion:
         refused(Stripe(), stripes(body), body)
 
 
+PUBLISHED = {
+    "first": (SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'),
+    "second": (
+        OTHER,
+        "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk",
+        1649367553,
+        b'{"email":"test@example.com","username":"test_user"}',
+    ),
+    "long": (SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b"a" * 1_048_576),
+    "public": (
+        "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
+        "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        1614265330,
+        b'{"test": 2432232314}',
+    ),
+}
+GOOD = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+BAD = "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc="
+
+
+@pytest.mark.parametrize(
+    ("which", "signature", "holds"),
+    [
+        ("first", GOOD, True),
+        ("second", "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=", True),
+        ("long", "v1,txpEUxqWZJ5nteTnymUVa+7C4NHpBeXJ6CsBAW0c3/A=", True),
+        (
+            "public",
+            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPC"
+            "Xe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==",
+            True,
+        ),
+        ("first", f"{BAD} v2,{BAD[3:]} {GOOD} {BAD}", True),
+        ("first", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OA=", False),
+        ("first", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLawdd", False),
+        ("first", f"v2,{GOOD[3:]}", False),
+    ],
+)
+def test_the_published_vectors_of_standard_webhooks(which, signature, holds):
+    secret, message_id, at, body = PUBLISHED[which]
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": signature,
+    }
+
+    if holds:
+        assert verify(StandardWebhooks(), headers, body, secrets=[secret], now=at).id == message_id
+    else:
+        refused(StandardWebhooks(), headers, body, secrets=[secret], now=at)
+
+
 class TestSenders:
     """What the senders' own libraries and documents say."""
 
