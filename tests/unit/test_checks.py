@@ -135,6 +135,18 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
         ),
         ("MAX_HOPS", "E048", COUNTS, [1]),
         ("CA_BUNDLE", "E045", [None, "/no/such/file", __file__], ["", certifi.where()]),
+        ("RECEIVING_REQUIRE_HTTPS", "E051", BOOLEANS, [True, False]),
+        ("RECEIVING_MAX_BYTES", "E052", COUNTS, [1]),
+        ("TRUSTED_PROXIES", "E053", ["10.0.0.0/8", ["10.0.0.1/8"], None], [["10.0.0.0/8"]]),
+        ("RECEIVING_RETRY_AFTER", "E054", COUNTS, [1]),
+        ("INBOX_WAIT", "E055", POSITIVE, [0.5]),
+        ("INBOX_ATTEMPTS", "E056", COUNTS, [1]),
+        (
+            "INBOX_RETENTION_DAYS",
+            "E057",
+            [None, 30, {"waiting": 1}, {"handled": "30"}, {"succeeded": 30}],
+            [{}, {"handled": None}, {"handled": 30, "given_up": 7}],
+        ),
         ("ALLOWED_PORTS", "E041", [[0], [65_536], ["443"], 443, [True]], [None, [], [443], {8443}]),
     ],
 )
