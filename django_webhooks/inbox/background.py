@@ -56,7 +56,7 @@ def store(row: InboxMessage, tell: Callable[[UUID], None], *, using: str) -> boo
     row.status, row.attempts_made, row.answer = InboxMessage.Status.WAITING, 0, None
     row.finished_at, row.due_at = None, timezone.now()
     with transaction.atomic(using=using):
-        if not intake.insert(row, using=using):
+        if intake.is_known(row, using=using) or not intake.insert(row, using=using):
             return False
         # The database's clock, which workers share.
         InboxMessage.objects.using(using).filter(pk=row.pk).update(due_at=DatabaseNow())

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections, router
+from django.db import OperationalError, connections, router, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -22,8 +23,12 @@ from ..models import InboxMessage
 from .handling import Handling
 from .message import Message
 
+logger = logging.getLogger(__name__)
+
 #: Bytes of all headers that are kept, and characters of each.
 MAX_HEADERS, MAX_HEADER = 16_384, 2_048
+#: Seconds that a repeat waits to be counted.
+COUNT_WAIT = 0.5
 
 
 def database() -> str:
@@ -75,15 +80,36 @@ def insert(row: InboxMessage, *, using: str) -> bool:
         rows.bulk_create([row], ignore_conflicts=True)
     if rows.filter(pk=row.pk).exists():
         return True
-    rows.filter(digest=row.digest).update(repeats=F("repeats") + 1)
+    _count_repeat(row, using=using)
     return False
 
 
+def is_known(row: InboxMessage, *, using: str) -> bool:
+    """Say whether a message is stored already, which is counted.
+
+    Unlike an insert, it does not wait for a worker that handles the message at this moment.
+    """
+    if not InboxMessage.objects.using(using).filter(digest=row.digest).exists():
+        return False
+    _count_repeat(row, using=using)
+    return True
+
+
+def _count_repeat(row: InboxMessage, *, using: str) -> None:
+    """Count a repeat, unless a worker holds the row, which it does while its handler runs."""
+    known = InboxMessage.objects.using(using).filter(digest=row.digest)
+    try:
+        with transaction.atomic(using=using), _bounded_wait(using, seconds=COUNT_WAIT):
+            known.update(repeats=F("repeats") + 1)
+    except OperationalError as error:
+        logger.info("A repeat of message %s was not counted: %s", row.message_id, error)
+
+
 @contextmanager
-def _bounded_wait(using: str) -> Iterator[None]:
+def _bounded_wait(using: str, *, seconds: float | None = None) -> Iterator[None]:
     """Wait for locks of others for a bounded time, and leave the connection as it was."""
     connection = connections[using]
-    seconds = settings.WEBHOOKS_INBOX_WAIT
+    seconds = settings.WEBHOOKS_INBOX_WAIT if seconds is None else seconds
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('lock_timeout')")
@@ -102,9 +128,9 @@ def _bounded_wait(using: str) -> Iterator[None]:
             try:
                 yield
             finally:
-                # The driver's own cursor: Django's takes nothing after an error.
-                with connection.connection.cursor() as own:
-                    own.execute(set_timeout, [before])
+                # Django itself runs nothing more in a transaction that is broken.
+                with connection.wrap_database_errors:
+                    cursor.cursor.execute(set_timeout, [before])
     else:
         # SQLite waits for its one writer as long as the connection's own option says.
         yield
