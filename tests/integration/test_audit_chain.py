@@ -181,7 +181,13 @@ class TestAppending:
 
     def test_what_is_noted_reads_the_same_from_each_database(self):
         AuditEntry.objects.note(
-            "x.done", by="a\0b", number=1e3, small=1e-7, text="é\ud800\0", nested={"b": (1, 2.5)}
+            "x.done",
+            by="a\0b",
+            number=1e3,
+            large=1e22,
+            small=1e-7,
+            text="é\ud800\0",
+            nested={"b": (1, 2.5)},
         )
 
         assert audit_chain.verify(using="default").holds
