@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .accepted_finding import AcceptedFindingAdmin
 from .attempt import AttemptAdmin
 from .audit_entry import AuditEntryAdmin
 from .audit_report import AuditReportAdmin
@@ -17,6 +18,7 @@ from .subscription import SubscriptionAdmin
 from .switch import SwitchAdmin
 
 __all__ = [
+    "AcceptedFindingAdmin",
     "AttemptAdmin",
     "AuditEntryAdmin",
     "AuditReportAdmin",

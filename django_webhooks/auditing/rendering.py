@@ -53,8 +53,8 @@ def html(report: AuditReport) -> str:
 def heading(report: AuditReport) -> str:
     """Return the sentence above it."""
     counts = {name: report.counts.get(name, 0) for name in ("severe", "warning", "info")}
-    words = _("Audit of webhooks at %(at)s UTC: %(severe)d severe, %(warning)d warnings, "
-              "%(info)d infos, %(accepted)d accepted.")  # fmt: skip
+    words = _("Audit of webhooks at %(at)s UTC. Severe: %(severe)d, warnings: %(warning)d, "
+              "infos: %(info)d, accepted: %(accepted)d.")  # fmt: skip
     return words % {
         **counts,
         "accepted": report.counts.get("accepted", 0),

@@ -36,6 +36,11 @@ _PERIODIC = [
         "webhooks.W011",
         "the overview of the admin and webhooks_stats show no figures.",
     ),
+    (
+        "audit",
+        "webhooks.W021",
+        "nobody is told of what is insecure, old or tampered with.",
+    ),
 ]
 
 

@@ -57,6 +57,7 @@ def test_a_finding_is_accepted_and_withdrawn(admin_client, report):
     assert after.counts["accepted"] == 1
     shown = admin_client.get(pages.url("auditreport", "change", after.pk)).content.decode()
     assert "by admin: loopback" in shown
+    assert "loopback" in admin_client.get(pages.url("acceptedfinding")).content.decode()
 
     admin_client.post(pages.url("auditreport", "withdraw", after.pk), named(after))
     again = admin_client.post(
@@ -108,6 +109,7 @@ def test_staff_of_a_tenant_see_no_report(admin_client, admin_user, settings, rep
     settings.WEBHOOKS_ADMIN_SCOPE = lambda request: [admin_user]
 
     assert admin_client.get(pages.url("auditreport")).status_code == 403
+    assert admin_client.get(pages.url("acceptedfinding")).status_code == 403
     assert admin_client.get(pages.url("auditreport", "change", report.pk)).status_code == 403
     trail = admin_client.get(pages.url("auditentry")).content.decode()
     assert "The seal holds" not in trail

@@ -460,7 +460,7 @@ class TestCommand:
         return out.getvalue()
 
     def test_all_is_well(self, crm):
-        assert "0 severe, 0 warnings, 0 infos" in self.run()
+        assert "Severe: 0, warnings: 0, infos: 0, accepted: 0." in self.run()
         assert not AuditReport.objects.exists()
 
     def test_findings_are_its_exit_status(self, crm, tmp_path):

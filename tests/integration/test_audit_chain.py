@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -18,6 +21,7 @@ from django_webhooks.models import AuditEntry, AuditHead, audit_chain
 from django_webhooks.models.audit_chain import Fault
 from django_webhooks.models.audit_entry import Note
 
+DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
 pytestmark = pytest.mark.django_db(transaction=True)
 
 OLD, NEW = encryption.generate_key(), encryption.generate_key()
@@ -110,6 +114,50 @@ class TestAppending:
         assert failures == []
         assert (found.holds, found.entries, found.waiting) == (True, 80, 0)
 
+    @pytest.mark.skipif(DATABASE == "sqlite", reason="writers of SQLite wait for each other")
+    def test_processes_at_the_same_time_make_one_chain(self):
+        code = (
+            "import django; django.setup()\n"
+            "from django.db import transaction\n"
+            "from django_webhooks.models import AuditEntry\n"
+            "for _ in range(20):\n"
+            "    with transaction.atomic():\n"
+            "        AuditEntry.objects.note('x.done')\n"
+        )
+        name = str(connection.settings_dict["NAME"])
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "TEST_DATABASE_NAME": name,
+        }
+        running = [
+            subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
+            for _ in range(3)
+        ]
+
+        assert [one.wait(60) for one in running] == [0, 0, 0]
+
+        found = audit_chain.verify(using="default")
+        assert (found.holds, found.entries, found.waiting) == (True, 60, 0)
+
+    @pytest.mark.skipif(DATABASE == "sqlite", reason="writers of SQLite wait for each other")
+    def test_who_has_noted_and_not_committed_keeps_nobody_waiting(self):
+        noted = threading.Event()
+
+        def work() -> None:
+            note(1)
+            noted.set()
+            connection.close()
+
+        with transaction.atomic():
+            note(1)
+            thread = threading.Thread(target=work)
+            thread.start()
+            assert noted.wait(20)
+            thread.join()
+
+        assert audit_chain.verify(using="default").entries == 2
+
     def test_what_a_crash_left_is_chained_by_the_sweep(self, monkeypatch):
         monkeypatch.setattr(audit_chain, "try_to_extend", lambda using: None)
         note(2)
@@ -133,7 +181,13 @@ class TestAppending:
 
     def test_what_is_noted_reads_the_same_from_each_database(self):
         AuditEntry.objects.note(
-            "x.done", by="a\0b", number=1e3, small=1e-7, text="é\ud800\0", nested={"b": (1, 2.5)}
+            "x.done",
+            by="a\0b",
+            number=1e3,
+            large=1e22,
+            small=1e-7,
+            text="é\ud800\0",
+            nested={"b": (1, 2.5)},
         )
 
         assert audit_chain.verify(using="default").holds
@@ -169,7 +223,8 @@ class TestTampering:
     @pytest.mark.parametrize("column", ["by", "action", "subject", "subject_id", "detail"])
     def test_a_changed_entry(self, column):
         note()
-        sql(f"UPDATE {TABLE} SET {column} = %s WHERE sequence = 3", '{"number": 9}')
+        quoted = connection.ops.quote_name(column)
+        sql(f"UPDATE {TABLE} SET {quoted} = %s WHERE sequence = 3", '{"number": 9}')
 
         assert broken() == (Fault.CHANGED, 3)
 
@@ -239,6 +294,14 @@ class TestTampering:
         sql("UPDATE django_webhooks_audithead SET sequence = 4, digest = %s", entry(4).digest)
 
         assert broken() == (Fault.SEAL, 4)
+
+    def test_two_that_changed_places_with_right_digests_and_without_the_key(self):
+        note()
+        for before, after in ((2, 99), (4, 2), (99, 4)):
+            sql(f"UPDATE {TABLE} SET sequence = %s WHERE sequence = %s", after, before)
+        rewrite_without_the_key(2)
+
+        assert broken() == (Fault.SEAL, 5)
 
     def test_a_later_entry_does_not_hide_that_the_seal_was_broken(self):
         note()

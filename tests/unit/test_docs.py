@@ -81,6 +81,17 @@ def test_each_rule_of_a_setting_is_documented_under_its_id():
     assert [one.id for one in RULES if one.setting not in documented[one.id]] == []
 
 
+def test_each_finding_is_in_its_reference_with_its_severity_and_no_other():
+    from django_webhooks.auditing import audit
+    from django_webhooks.auditing.finding import RULES
+
+    documented = {row[0]: row[1] for row in rows(page("reference/audit.md")) if "." in row[0]}
+    ours = {one.id: one.severity.value for one in RULES.values()}
+
+    assert documented == {audit.FAILED: "warning", **dict(sorted(ours.items()))}
+    assert list(documented) == sorted(documented)
+
+
 def test_each_command_is_in_its_reference_with_its_options_and_no_other():
     text = page("reference/commands.md")
     ours = [name for name, app in get_commands().items() if app == "django_webhooks"]
