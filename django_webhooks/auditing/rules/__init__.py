@@ -1,11 +1,18 @@
-"""Rules: what audits look for, by what they look at. A new file is imported here.
-
-``webhooks.A017`` is meant for rejected webhooks, by their source.
-"""
+"""Rules: what audits look for, by what they look at. A new file is imported here."""
 
 from __future__ import annotations
 
-from . import deliveries, endpoints, keys, networks, people, running, subscriptions, trail
+from . import (
+    deliveries,
+    endpoints,
+    keys,
+    networks,
+    people,
+    receiving,
+    running,
+    subscriptions,
+    trail,
+)
 
 __all__ = [
     "deliveries",
@@ -13,6 +20,7 @@ __all__ = [
     "keys",
     "networks",
     "people",
+    "receiving",
     "running",
     "subscriptions",
     "trail",
