@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -75,15 +76,18 @@ class InboxMessageAdmin(RecordAdmin):
     actions = ["replay_messages", "try_now"]
     change_form_template = "admin/django_webhooks/inbox_message.html"
     list_display = [
-        "message_id",
-        "event_type",
-        "source",
+        "short_id",
         "state",
+        "event_type",
+        "received",
         "attempts_made",
         "repeats",
-        "received",
-        "due",
+        "source",
     ]
+    empty_list = _(
+        "Nothing was received yet. What the views that take webhooks receive appears here; see "
+        "docs/howto/receive.md."
+    )
     list_filter = ["status", SourceFilter, ReceivedFilter]
     search_fields = ["message_id__exact", "event_type__exact"]
     search_help_text = _("Message id, or event type.")
@@ -138,6 +142,13 @@ class InboxMessageAdmin(RecordAdmin):
             can_try=may and not message.is_over,
         )
         return super().render_change_form(request, context, **kwargs)
+
+    @admin.display(description=_("message id"))
+    def short_id(self, message: InboxMessage) -> Any:
+        """The id that the sender gave it; its end, where it is long."""
+        whole = message.message_id
+        shown = f"…{whole[-12:]}" if len(whole) > 16 else whole
+        return format_html('<span class="webhooks-id" title="{}">{}</span>', whole, shown)
 
     @admin.display(description=_("status"))
     def state(self, message: InboxMessage) -> Any:

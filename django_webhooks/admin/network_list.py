@@ -20,6 +20,7 @@ class NetworkListAdmin(RecordAdmin):
     """Look at what ``webhooks_networks`` loaded."""
 
     list_display = ["name", "number", "origin", "loaded"]
+    empty_list = _("No list was loaded yet; manage.py webhooks_networks loads them.")
     search_fields = ["name"]
     sortable_by = ["name"]
     fields = readonly_fields = ("name", "origin", "loaded", "all_networks")

@@ -19,11 +19,11 @@ from .moments import moment
 class RejectionAdmin(RecordAdmin):
     """Look at what was refused."""
 
-    list_display = ["hour", "source", "reason", "from_network", "count", "last"]
+    list_display = ["hour", "count", "reason", "from_network", "source"]
+    empty_list = _("No request was refused. Refused ones are counted here.")
     list_filter = ["reason"]
     search_fields = ["source", "network__startswith"]
     search_help_text = _("Name of a view, or the beginning of a network.")
-    date_hierarchy = None
     sortable_by = ["hour", "count"]
     fields = readonly_fields = ("hour", "source", "reason", "from_network", "count", "last")
 

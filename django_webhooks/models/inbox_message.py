@@ -101,7 +101,7 @@ class InboxMessage(Owned):
 
     class Meta:
         verbose_name = _("received message")
-        verbose_name_plural = _("inbox")
+        verbose_name_plural = _("received messages")
         ordering = ["-id"]
         permissions = [("replay_inboxmessage", "Can have received messages handled again, or now")]
         indexes = [
