@@ -67,6 +67,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_webhooks.middleware.acting",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 TEMPLATES = [

@@ -79,6 +79,7 @@ class TestSweep:
 
     def test_an_idle_sweep_costs_few_queries(self, sent, django_assert_max_num_queries):
         factories.subscription()
+        tasks.sweep()
 
         with django_assert_max_num_queries(9):  # the pulse, now and then, in two of them
             tasks.sweep()

@@ -15,6 +15,9 @@ from django_webhooks import checks, encryption, tasks
 from django_webhooks.checks import values
 from django_webhooks.conf import Settings
 
+ACTING = "django_webhooks.middleware.acting"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
 NAN = float("nan")
 KEY, OTHER_KEY = encryption.generate_key(), encryption.generate_key()
 
@@ -134,6 +137,10 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
             ["", "http://proxy", "http://user:password@proxy.internal:4750/"],
         ),
         ("MAX_HOPS", "E048", COUNTS, [1]),
+        ("AUDIT_KEY_DAYS", "E060", [0, -1, "1", NAN, True, None], [1, 0.5]),
+        ("AUDIT_IDLE_DAYS", "E061", [0, -1, "1", NAN, True, None], [1, 0.5]),
+        ("AUDIT_NOTIFY", "E062", ["nonsense", ["ops"], None, 3], [[], ["a@example.com"], list]),
+        ("AUDIT_REPORTS_KEPT", "E063", COUNTS, [1]),
         ("CA_BUNDLE", "E045", [None, "/no/such/file", __file__], ["", certifi.where()]),
         ("ALLOWED_PORTS", "E041", [[0], [65_536], ["443"], 443, [True]], [None, [], [443], {8443}]),
     ],
@@ -226,6 +233,21 @@ def test_a_proxy_is_a_reminder_for_production():
     assert reported(**proxy, deploy=True) == {"webhooks.W010"}
 
 
+@pytest.mark.parametrize(
+    ("middleware", "is_warned"),
+    [
+        ([AUTHENTICATION, ACTING], False),
+        ([ACTING, AUTHENTICATION], True),
+        ([AUTHENTICATION], True),
+        ([], False),
+    ],
+)
+def test_a_trail_that_does_not_know_who_is_a_warning_for_production(middleware, is_warned):
+    assert reported(MIDDLEWARE=middleware) == set()
+    found = reported(MIDDLEWARE=middleware, deploy=True)
+    assert ("webhooks.W020" in found) is is_warned
+
+
 def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
     with override_settings(WEBHOOKS_TIME_OUT=1, WEBHOOKS_QQQ=1):
         unrelated, misspelt = run_checks(tags=["webhooks"])
@@ -234,11 +256,12 @@ def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
     assert (misspelt.id, misspelt.hint) == ("webhooks.W001", "Did you mean WEBHOOKS_TIMEOUT?")
 
 
-UNSCHEDULED = {"webhooks.W002", "webhooks.W007", "webhooks.W011"}
+UNSCHEDULED = {"webhooks.W002", "webhooks.W007", "webhooks.W011", "webhooks.W021"}
 SCHEDULE = {
     "look": {"task": "django_webhooks.tasks.sweep", "schedule": 5},
     "ask": {"task": "django_webhooks.tasks.check_health", "schedule": 5},
     "count": {"task": "django_webhooks.tasks.tally", "schedule": 60},
+    "audit": {"task": "django_webhooks.tasks.audit", "schedule": 86_400},
 }
 
 
@@ -252,7 +275,7 @@ def test_a_schedule_without_our_tasks_is_a_warning():
 
 @pytest.mark.usefixtures("no_celery")
 def test_each_of_our_tasks_is_missed_by_itself():
-    missed = {"look": "webhooks.W002", "ask": "webhooks.W007", "count": "webhooks.W011"}
+    missed = dict(zip(SCHEDULE, sorted(UNSCHEDULED), strict=True))
     for name, warning in missed.items():
         others = {key: entry for key, entry in SCHEDULE.items() if key != name}
         assert reported(CELERY_BEAT_SCHEDULE=others) == {warning}
