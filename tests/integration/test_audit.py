@@ -53,7 +53,6 @@ def _in_order(settings):
     settings.WEBHOOKS_REQUIRE_HTTPS = True
     settings.WEBHOOKS_ALLOWED_NETWORKS = []
     settings.WEBHOOKS_ENCRYPTION_KEYS = [NEW, OLD]
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django_webhooks.middleware.acting"]
 
 
 @pytest.fixture

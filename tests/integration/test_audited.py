@@ -14,8 +14,9 @@ from django.utils import timezone
 from django_webhooks import middleware
 from django_webhooks.models import AuditEntry, Endpoint, SigningKey, Subscription, Switch
 from django_webhooks.models.acting import acting_as
-from django_webhooks.sending import outbox, upkeep
+from django_webhooks.sending import dispatch, outbox, upkeep
 from tests import factories
+from tests.receivers import receiving
 
 pytestmark = pytest.mark.django_db
 
@@ -151,6 +152,18 @@ def test_bookkeeping_is_not_noted(made, since, django_assert_num_queries):
     assert since() == []
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_that_is_gone_is_noted_once(made, since):
+    with receiving(410) as receiver:
+        made.endpoints.filter(position=0).update(url=receiver.url)
+        factories.record()
+        dispatch.drain(clock=factories.Clock())
+
+    gone = [one for one in since() if one[0] == "endpoint.disabled"]
+    assert gone == [("endpoint.disabled", "", None)]
+    assert AuditEntry.objects.get(action="endpoint.disabled").detail["reason"] == "http_410"
+
+
 def test_a_deleted_subscription_is_one_entry_and_keeps_those_before(made, since):
     before = AuditEntry.objects.count()
     with acting_as("ada"):
@@ -257,8 +270,7 @@ class TestPermissions:
             ("user.deleted", "bob", {"permissions": []}),
         ]
 
-    def test_with_the_middleware_it_is_known_who(self, admin_client, user, see, settings):
-        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django_webhooks.middleware.acting"]
+    def test_with_the_middleware_it_is_known_who(self, admin_client, user, see):
         address = reverse("admin:auth_user_change", args=[user.pk])
         data = {
             "username": "bob",
