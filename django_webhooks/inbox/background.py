@@ -121,7 +121,8 @@ def _begin(key: UUID, *, now: datetime, using: str) -> int | None:
             _give_up(rows, error=row.error or "interrupted")
             return None
         number = row.attempts_made + 1
-        next_at = now + timedelta(seconds=_policy().wait(number, random=random.random()))
+        spread = random.random()  # nosec B311: it spreads retries
+        next_at = now + timedelta(seconds=_policy().wait(number, random=spread))
         # Where rows cannot be locked the condition decides between two workers.
         return number if rows.update(attempts_made=number, due_at=next_at) else None
 
