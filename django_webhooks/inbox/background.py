@@ -36,11 +36,22 @@ NO_RETRY = "webhook-no-retry"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
-    """What a run did, whether more is due, and in how many seconds the next retry is."""
+    """What a run did, whether more is due, and in how many seconds it is to look again.
+
+    That is for the first of the retries that the run itself appointed: others have their own.
+    """
 
     handled: int = 0
     is_more_due: bool = False
     next_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """An attempt that was counted, and when the next one is due unless it ends well."""
+
+    number: int
+    next_at: datetime
 
 
 class _Failed(Exception):
@@ -76,22 +87,23 @@ def drain(
     named = list(keys)
     #: What another worker has.
     taken: set[UUID] = set()
+    retries: list[datetime] = []
     while time.monotonic() < ends:
         key = named.pop(0) if named else _next(rows, clock(), but=taken)
         if key is None:
             break
-        number = _begin(key, now=clock(), using=using)
-        if number is None:
+        begun = _begin(key, now=clock(), using=using)
+        if begun is None:
             taken.add(key)
+        elif _attempt(key, begun.number, using=using):
+            handled += 1
         else:
-            handled += _attempt(key, number, using=using)
+            retries.append(begun.next_at)
     now = clock()
-    soonest = rows.waiting().filter(due_at__gt=now).order_by("due_at")
-    moment = soonest.values_list("due_at", flat=True).first()
     return Drained(
         handled=handled,
         is_more_due=bool(named) or _next(rows, now, but=taken) is not None,
-        next_in=None if moment is None else (moment - now).total_seconds(),
+        next_in=max(0.0, (min(retries) - now).total_seconds()) if retries else None,
     )
 
 
@@ -107,7 +119,7 @@ def _next(rows: InboxMessageQuerySet, now: datetime, *, but: set[UUID]) -> UUID 
     return due.values_list("pk", flat=True).first()
 
 
-def _begin(key: UUID, *, now: datetime, using: str) -> int | None:
+def _begin(key: UUID, *, now: datetime, using: str) -> _Begun | None:
     """Count an attempt and appoint the next one; None where it is not to begin."""
     with transaction.atomic(using=using):
         row = _locked(InboxMessage.objects.using(using).due(now).filter(pk=key), using=using)
@@ -124,7 +136,9 @@ def _begin(key: UUID, *, now: datetime, using: str) -> int | None:
         spread = random.random()  # nosec B311: it spreads retries
         next_at = now + timedelta(seconds=_policy().wait(number, random=spread))
         # Where rows cannot be locked the condition decides between two workers.
-        return number if rows.update(attempts_made=number, due_at=next_at) else None
+        if not rows.update(attempts_made=number, due_at=next_at):
+            return None
+        return _Begun(number=number, next_at=next_at)
 
 
 def _attempt(key: UUID, number: int, *, using: str) -> bool:
