@@ -45,7 +45,7 @@ def row(message: Message, *, handling: Handling, path: str, captured: Any) -> In
         source=handling.source,
         owner_type=message.owner.type,
         owner_id=message.owner.id,
-        scheme=message.scheme,
+        scheme=message.scheme[:40],
         message_id=message.id,
         digest=digest(message, source=handling.source, captured=captured),
         event_type=_plain(message.event_type)[:100],

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 Handler = Callable[..., HttpResponseBase | None]
 Owner = Callable[[HttpRequest], models.Model | OwnerKey | None]
 
+#: Characters of the name of a view, as the inbox keeps it.
+MAX_NAME = 200
+
 #: The tolerances of the views there are, for the system check.
 tolerances: list[int] = []
 
@@ -158,6 +161,10 @@ class WebhookView(View):
 def _handling(run: Handler, *, written: Handler | None = None, **options: Any) -> Handling:
     if inspect.iscoroutinefunction(written or run):
         raise TypeError("Write the handler of webhooks as a plain function: def, not async def.")
+    if len(options["source"]) > MAX_NAME:
+        raise ValueError(
+            f"The name of a view that takes webhooks has {MAX_NAME} characters at most."
+        )
     if options["background"] and not options["once"]:
         raise ValueError("What is handled in the background is stored, and so handled once.")
     if options["background"] and not options["keep_payload"]:
@@ -218,7 +225,7 @@ def _take(
     row = intake.row(message, handling=handling, path=path, captured=[args, kwargs])
     if not handling.background:
         return once.handle(row, run, using=using)
-    if handlings.at(path)[0].source != handling.source:
+    if handlings.at(row.path)[0].source != handling.source:
         # A worker would find another view there, or none.
         raise ImproperlyConfigured(f"{handling.source} is not the view at {path}.")
     is_new = background.store(row, tasks.tell_of_message, using=using)

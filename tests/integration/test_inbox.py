@@ -273,6 +273,10 @@ class TestInTheRequest:
         with pytest.raises(TypeError, match="plain function"):
             webhook(secrets=SECRET)(handler)
 
+    def test_a_name_that_is_too_long_is_refused(self):
+        with pytest.raises(ValueError, match="200 characters"):
+            webhook(secrets=SECRET, name="x" * 201)(work)
+
     @pytest.mark.parametrize("options", [{"once": False}, {"keep_payload": False}])
     def test_what_cannot_be_in_the_background_is_refused(self, options):
         with pytest.raises(ValueError, match="background"):
@@ -410,6 +414,10 @@ class TestInTheBackground:
         background.drain()
 
         assert "There is no view at /gone/" in InboxMessage.objects.get().error
+
+    def test_a_path_that_is_longer_than_what_is_kept_takes_nothing(self, caplog):
+        assert send(f"/later/{'1' * 600}/").status_code == 500
+        assert not InboxMessage.objects.exists()
 
     def test_a_path_of_another_view_is_an_error_to_see(self):
         with pytest.raises(handling.NoHandler, match="takes no webhooks"):
