@@ -17,7 +17,7 @@ from ..fields import uuid7_at
 from ..inbox import intake
 from ..models import AuditEntry, InboxMessage
 from . import badges, timeline
-from .filters import RANGES
+from .filters import RANGES, RecentFilter
 from .mixins import RecordAdmin, permitted
 from .moments import in_text, moment
 
@@ -51,15 +51,10 @@ class SourceFilter(admin.SimpleListFilter):
         return queryset.filter(source=value) if value else queryset
 
 
-class ReceivedFilter(admin.SimpleListFilter):
+class ReceivedFilter(RecentFilter):
     """How long ago it was received."""
 
     title = _("received")
-    parameter_name = "recent"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        """Offer ranges that end now."""
-        return [(key, name) for key, (name, _range) in RANGES.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep what is not older; ids are ordered by time."""
