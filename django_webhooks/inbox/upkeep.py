@@ -34,8 +34,9 @@ def prune(
     removed = 0
     rows = InboxMessage.objects.using(using)
     for status, days in settings.WEBHOOKS_INBOX_RETENTION_DAYS.items():
-        if days is None or status == InboxMessage.Status.WAITING:
+        if days is None:
             continue
+        # What waits has no end, and is none of these whatever the setting says.
         old = rows.filter(status=status, finished_at__lt=now - timedelta(days=days))
         if dry_run:
             removed += old.count()

@@ -108,6 +108,14 @@ class TestCounting:
         assert sum(row[3] for row in found) == 80
         assert next(row[3] for row in found if row[2] == "") >= 70
 
+    def test_what_a_process_has_not_written_is_bounded_too(self, monkeypatch):
+        monkeypatch.setattr(rejections, "MAX_NETWORKS", 5)
+        for number in range(40):
+            send(client=f"10.0.{number}.1")
+
+        assert len(rejections._counts.waiting) <= 6
+        assert sum(rejections._counts.waiting.values()) == 39
+
     def test_a_database_that_fails_costs_the_count_and_not_the_answer(self, monkeypatch, caplog):
         def fail(*args, **kwargs):
             raise DatabaseError("full")
