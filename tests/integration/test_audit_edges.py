@@ -109,8 +109,20 @@ class TestTrail:
         call_command("webhooks_audit", verify=True)
 
         assert "1 entries rest on the chain alone" in capsys.readouterr().out
-        infos = [one for one in audit.run().findings if one.id == "webhooks.A022"]
-        assert [one.severity.value for one in infos] == ["info"]
+        found = [one for one in audit.run().findings if one.id == "webhooks.A022"]
+        assert [one.severity.value for one in found] == ["warning", "info"]
+
+    def test_a_made_up_key_does_not_hide_that_the_chain_was_cut(self):
+        for _ in range(3):
+            AuditEntry.objects.note("x.done")
+        kept = AuditEntry.objects.get(sequence=2).digest
+        plain(AuditEntry).filter(sequence=3).delete()
+        plain(AuditHead).update(sequence=2, digest=kept, seal="deadbeef:0")
+        AuditEntry.objects.note("x.done")
+
+        found = [one for one in audit.run().findings if one.id == "webhooks.A022"]
+
+        assert [one.subject for one in found] == ["trail:3"]
 
     def test_a_database_that_fails_after_the_commit_loses_nothing(self, monkeypatch, caplog):
         def fail(*args, **options):

@@ -28,15 +28,11 @@ def broken(scene: Scene) -> Iterator[Told]:
             subject="trail:forged",
             sentence=_("%d entries of the audit trail were not written by the app.") % found.forged,
         )
-    rows = AuditEntry.objects.using(scene.using).filter(action="audit.seal_broken")
-    for entry in rows.order_by("pk").iterator():
-        # Only the app writes this into the chain.
-        if entry.is_genuine is not False:
-            yield Told(
-                subject=f"trail:{entry.sequence}",
-                sentence=_("The seal of the audit trail was broken before entry %s.")
-                % entry.sequence,
-            )
+    for entry in _noted("audit.seal_broken", scene):
+        yield Told(
+            subject=f"trail:{entry.sequence}",
+            sentence=_("The seal of the audit trail was broken before entry %s.") % entry.sequence,
+        )
 
 
 @rule(
@@ -52,6 +48,13 @@ def not_checked(scene: Scene) -> Iterator[Told]:
         yield Told(
             subject="trail:seal",
             sentence=_("The seal of the audit trail cannot be checked: its key is gone."),
+        )
+    for entry in _noted("audit.key_gone", scene):
+        # A made-up id of a key looks the same, and could hide that the chain was cut.
+        yield Told(
+            subject=f"trail:{entry.sequence}",
+            sentence=_("The audit trail was sealed anew with entry %s, without the key before.")
+            % entry.sequence,
         )
     for key, count in found.unchecked.items():
         yield Told(
@@ -77,3 +80,9 @@ def waiting(scene: Scene) -> Iterator[Told]:
             sentence=_("%d entries of the audit trail have no place in the chain.")
             % (found.waiting - found.forged),
         )
+
+
+def _noted(action: str, scene: Scene) -> Iterator[AuditEntry]:
+    """Yield what the app noted of the trail itself, which stays in it until it is accepted."""
+    rows = AuditEntry.objects.using(scene.using).chained().filter(action=action)
+    yield from rows.order_by("sequence").iterator()
