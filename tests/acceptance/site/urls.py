@@ -9,5 +9,7 @@ from . import hooks, web
 urlpatterns = [
     path("things/", web.things),
     path("hooks/", hooks.now),
+    # With what the stage plants in the URLs of endpoints.
+    path("hooks//planted-in-the-path", hooks.now),
     path("hooks-later/", hooks.later),
 ]
