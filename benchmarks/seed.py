@@ -33,14 +33,16 @@ SELECT s.id AS subscription_id, (row_number() OVER (ORDER BY s.name) - 1)::int A
 FROM django_webhooks_subscription s;
 
 INSERT INTO django_webhooks_event
-    (id, type, body, idempotency_key, owner_type, owner_id, hops, created_at)
+    (id, type, body, idempotency_key, owner_type, owner_id, hops, ordering_key,
+     created_at)
 SELECT {ID.format(at="at", n="n", salt="e")}, 'order.paid',
-       '{{"type":"order.paid","timestamp":"","data":{{"id":1}}}}'::bytea, 'key-' || n, '', '', 0, at
+       '{{"type":"order.paid","timestamp":"","data":{{"id":1}}}}'::bytea, 'key-' || n, '', '', 0, '',
+       at
 FROM plan;
 
 INSERT INTO django_webhooks_delivery
     (id, event_id, subscription_id, replay, status, due_at, attempts_made, reason, created_at,
-     finished_at, has_new_message_id)
+     finished_at, has_new_message_id, priority, ordering_key)
 SELECT {ID.format(at="at", n="n", salt="d")}, {ID.format(at="at", n="n", salt="e")},
        subscription_id, 0,
        CASE WHEN n > %(deliveries)s - 500 THEN 'waiting' WHEN failed THEN 'given_up'
@@ -49,7 +51,7 @@ SELECT {ID.format(at="at", n="n", salt="d")}, {ID.format(at="at", n="n", salt="e
        1 + retries, CASE WHEN failed THEN 'http_503' ELSE '' END, at,
        CASE WHEN n > %(deliveries)s - 500 THEN NULL
             ELSE at + interval '1 second' * (random() * 5) END,
-       false
+       false, 1, ''
 FROM plan JOIN who USING (who);
 
 INSERT INTO django_webhooks_attempt

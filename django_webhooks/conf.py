@@ -70,6 +70,9 @@ class Settings:
     #: Deliveries leased at once by one worker process.
     WEBHOOKS_BATCH_SIZE: int = 100
 
+    #: Part of what is leased at once that fresh deliveries may take from retries and replays.
+    WEBHOOKS_FRESH_SHARE: float = 0.75
+
     #: Requests under way at once in one worker process.
     WEBHOOKS_MAX_IN_FLIGHT: int = 32
 

@@ -33,6 +33,7 @@ class EventAdmin(RecordAdmin):
         "type",
         "owner_name",
         "idempotency_key",
+        "ordering_key",
         "recorded",
         "sent",
     )

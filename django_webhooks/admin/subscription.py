@@ -195,7 +195,8 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         first_key = ["signing_secret"] if permitted(request, "see_secret") else []
         signatures = [*(["keys"] if obj else first_key), "signature_style"]
         state = ["status", "status_reason", "unreadable", "changed", "made"]
-        policy = ["timeout", "retry_attempts", "retry_base", "retry_cap", "client_errors_final"]
+        policy = ["ordering", "timeout", "retry_attempts", "retry_base", "retry_cap"]
+        policy.append("client_errors_final")
         thresholds = [
             ("health_fall", "health_rise"),
             ("health_window", "health_window_attempts", "health_window_share"),

@@ -279,6 +279,11 @@ RULES = [
             (_is_notify, "a list of mail addresses, or a callable or its path"),
         ),
         ("webhooks.E063", "WEBHOOKS_AUDIT_REPORTS_KEPT", _COUNT),
+        (
+            "webhooks.E064",
+            "WEBHOOKS_FRESH_SHARE",
+            (lambda value: is_number(value) and 0 < value < 1, "above 0 and less than 1"),
+        ),
     ]
 ]
 

@@ -5,18 +5,24 @@
     waiting --attempt final, or limits reached--> given_up
     waiting --subscription deleted, or by hand--> cancelled
 
+Deliveries of a subscription that has an order share a lane, ``ordering_key``, in which one is under
+way at a time, in the order of their ids. Whose lane is empty waits for no other.
+
 While it waits, ``due_at`` is when a worker may next take it: the moment of its next attempt; the
 end of the lease while a worker has it; NULL while it is held, because its subscription is paused or
-has no endpoint. What is over has no ``due_at``, so the index of due work holds what waits alone.
+has no endpoint, or because it is not the first of its lane. What is over has no ``due_at``, so the
+index of due work holds what waits alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import models
+from django.db import models, transaction
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, pgettext_lazy
@@ -43,8 +49,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(status=Delivery.Status.WAITING)
 
     def due(self, now: datetime) -> DeliveryQuerySet:
-        """Those that a worker may take now, the longest due first; expired leases included."""
-        return self.filter(due_at__lte=now).order_by("due_at", "pk")
+        """Those that a worker may take now; expired leases included."""
+        # The index begins with the priority.
+        return self.filter(priority__in=Delivery.Priority.values, due_at__lte=now)
+
+    def longest_due(self, now: datetime, priority: int) -> DeliveryQuerySet:
+        """Those of one priority that a worker may take now, the longest due first."""
+        return self.filter(priority=priority, due_at__lte=now).order_by("due_at", "pk")
 
     def held(self) -> DeliveryQuerySet:
         """Those that wait for their subscription rather than for a moment."""
@@ -59,12 +70,60 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(status=Delivery.Status.GIVEN_UP)
 
     def release(self, *, limit: int | None = None) -> int:
-        """Make those that are held due now, the oldest first, and return how many that were."""
-        held = self.held()
-        if limit is not None:
-            oldest = list(held.order_by("pk").values_list("pk", flat=True)[:limit])
-            held = held.filter(pk__in=oldest)
-        return held.update(due_at=DatabaseNow())
+        """Make those that are held due now, the oldest first, and return how many that were.
+
+        What waits for its turn goes on waiting for it. Call it for whole subscriptions.
+        """
+        free = self.held().filter(ordering_key="")
+        if limit is None:
+            return free.update(due_at=DatabaseNow()) + self.release_heads()
+        oldest = list(free.order_by("pk").values_list("pk", flat=True)[:limit])
+        heads = list(self._held_heads().order_by("pk").values_list("pk", flat=True)[:limit])
+        return self._make_due(sorted(oldest + heads)[:limit])
+
+    def release_heads(self) -> int:
+        """Make those due now that are held although nothing of their lane goes before them.
+
+        Call it for whole subscriptions.
+        """
+        return self._make_due(list(self._held_heads().values_list("pk", flat=True)))
+
+    def firsts(self) -> dict[UUID, UUID | None]:
+        """Return, for each that has a lane, what of the lane waits and goes before all others."""
+        waiting = Delivery.objects.using(self.db).waiting().exclude(ordering_key="")
+        lane = waiting.filter(
+            subscription_id=models.OuterRef("subscription_id"),
+            ordering_key=models.OuterRef("ordering_key"),
+        )
+        ordered = self.exclude(ordering_key="").order_by()
+        first = models.Subquery(lane.order_by("pk").values("pk")[:1])
+        return dict(ordered.annotate(first=first).values_list("pk", "first"))
+
+    def pass_on(self, *, now: datetime | DatabaseNow) -> int:
+        """Make due what is now the first of their lanes, where it waited for its turn.
+
+        Call it for those that made the way free, with the doors of their subscriptions locked.
+        """
+        return self._make_due({one for one in self.firsts().values() if one is not None}, now=now)
+
+    def _held_heads(self) -> DeliveryQuerySet:
+        place = models.Window(
+            RowNumber(), partition_by=["subscription_id", "ordering_key"], order_by="pk"
+        )
+        ordered = self.waiting().exclude(ordering_key="").order_by()
+        heads = ordered.annotate(place=place).filter(place=1)
+        # Outside: what waits is counted with those that are not held.
+        rows = Delivery.objects.using(self.db)
+        return rows.filter(pk__in=heads.values("pk"), due_at__isnull=True).order_by()
+
+    def _make_due(
+        self, keys: Collection[UUID], *, now: datetime | DatabaseNow | None = None
+    ) -> int:
+        held, keys = Delivery.objects.using(self.db).held(), list(keys)
+        return sum(
+            held.filter(pk__in=keys[begin : begin + 1000]).update(due_at=now or DatabaseNow())
+            for begin in range(0, len(keys), 1000)
+        )
 
     def bring_forward(self, *, now: datetime) -> int:
         """Make those due now that wait because an endpoint failed, and return how many that are."""
@@ -82,13 +141,29 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def cancel(self, reason: str) -> int:
         """End those that wait without a further attempt, and return how many that were."""
-        return self.waiting().update(
-            status=Delivery.Status.CANCELLED,
-            reason=reason,
-            due_at=None,
-            lease_token=None,
-            finished_at=timezone.now(),
-        )
+        from .health import Health  # it refers to subscriptions
+
+        ordered = self.waiting().exclude(ordering_key="").order_by()
+        with transaction.atomic(using=self.db):
+            lanes = {
+                (subscription, lane): key
+                for key, subscription, lane in ordered.values_list(
+                    "pk", "subscription_id", "ordering_key"
+                )
+            }
+            if lanes:
+                Health.objects.using(self.db).lock({key for key, _ in lanes if key})
+            cancelled = self.waiting().update(
+                status=Delivery.Status.CANCELLED,
+                reason=reason,
+                due_at=None,
+                lease_token=None,
+                finished_at=timezone.now(),
+            )
+            if lanes:
+                ended = Delivery.objects.using(self.db).filter(pk__in=list(lanes.values()))
+                ended.pass_on(now=DatabaseNow())
+        return cancelled
 
 
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
@@ -108,6 +183,14 @@ class Delivery(models.Model):
         GIVEN_UP = "given_up", pgettext_lazy("delivery", "Given up")
         # Somebody, or the end of its subscription, called it off.
         CANCELLED = "cancelled", pgettext_lazy("delivery", "Cancelled")
+
+    class Priority(models.IntegerChoices):
+        """What goes first where workers cannot do all at once; neither shuts the other out."""
+
+        # What has not been tried yet.
+        FRESH = 0, pgettext_lazy("priority", "Fresh")
+        # Retries and replays.
+        AGAIN = 1, pgettext_lazy("priority", "Again")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event = models.ForeignKey(
@@ -158,6 +241,15 @@ class Delivery(models.Model):
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.WAITING
     )
+    priority = models.PositiveSmallIntegerField(
+        _("priority"), choices=Priority.choices, default=Priority.FRESH, editable=False
+    )
+    ordering_key = models.CharField(
+        max_length=32,
+        blank=True,
+        editable=False,
+        help_text=_("Its lane within the subscription, where that has an order; see there."),
+    )
     due_at = models.DateTimeField(_("due"), null=True, blank=True)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     attempts_made = models.PositiveIntegerField(_("attempts"), default=0)
@@ -190,7 +282,7 @@ class Delivery(models.Model):
         indexes = [
             # What waits for a moment. MySQL and MariaDB ignore the condition.
             models.Index(
-                fields=["due_at"],
+                fields=["priority", "due_at"],
                 condition=models.Q(due_at__isnull=False),
                 name="webhooks_delivery_due",
             ),
@@ -199,6 +291,13 @@ class Delivery(models.Model):
                 fields=["subscription", "due_at"],
                 condition=models.Q(status="waiting"),
                 name="webhooks_delivery_held",
+            ),
+            # Whose turn it is in each lane. Where the condition is ignored, the status keeps what
+            # is over apart.
+            models.Index(
+                fields=["subscription", "status", "ordering_key", "id"],
+                condition=models.Q(status="waiting") & ~models.Q(ordering_key=""),
+                name="webhooks_delivery_turn",
             ),
             # What may be pruned.
             models.Index(fields=["status", "finished_at"], name="webhooks_delivery_finished"),
@@ -247,6 +346,14 @@ class Delivery(models.Model):
         """Whether no further attempt will be made."""
         return self.status != self.Status.WAITING
 
+    def waits_for(self) -> UUID | None:
+        """Return what of its lane goes before it, or None where it is its turn, or it has none."""
+        if not self.ordering_key or self.is_over:
+            return None
+        own = Delivery.objects.using(self._state.db).filter(pk=self.pk)
+        first = own.firsts().get(self.pk)
+        return first if first != self.pk else None
+
     def explain(self, now: datetime | None = None) -> str:
         """Return in one sentence what became of it, or why it waits and until when."""
         now = now or timezone.now()
@@ -286,6 +393,10 @@ class Delivery(models.Model):
             return gettext("A worker is sending it, or returns it at %(time)s at the latest.") % {
                 "time": _moment(self.due_at)
             }
+        if (first := self.waits_for()) is not None:
+            return gettext(
+                "Waits for its turn: delivery %(first)s with the same ordering key goes first."
+            ) % {"first": first}
         if self.due_at is None:
             return self._explain_held()
         if not self.attempts_made:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..fields import uuid7
+from ..policies.ordering import LONGEST
 from .owner import Owned, OwnerKey
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ class Event(Owned):
     idempotency_key = models.CharField(_("idempotency key"), max_length=200, blank=True)
     # Unique on every database, because NULLs do not collide: no key, no digest.
     idempotency_digest = models.CharField(max_length=64, null=True, unique=True, editable=False)
+    ordering_key = models.CharField(
+        _("ordering key"),
+        max_length=LONGEST,
+        blank=True,
+        help_text=_("Subscriptions may have events of the same key sent one after the other."),
+    )
     hops = models.PositiveSmallIntegerField(
         _("hops"),
         default=0,

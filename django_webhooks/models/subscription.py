@@ -16,6 +16,7 @@ from ..conf import settings
 from ..fields import uuid7
 from ..policies.failover import Failback, Mode
 from ..policies.health import Thresholds
+from ..policies.ordering import Ordering
 from ..policies.retry import RetryPolicy
 from ..validators import validate_pattern
 from .audit_entry import AuditEntry
@@ -91,6 +92,16 @@ class Subscription(Owned):
         # The traffic stays until the endpoint that has it fails, or somebody switches back.
         STAY = Failback.STAY.value, pgettext_lazy("fail-back", "Stay")
 
+    class Order(models.TextChoices):
+        """What goes one after the other, each once the one before it is over."""
+
+        # All as fast as possible.
+        NONE = Ordering.NONE.value, pgettext_lazy("ordering", "None: as fast as possible")
+        # Events of one ordering key; those without a key wait for none.
+        KEY = Ordering.KEY.value, pgettext_lazy("ordering", "By ordering key")
+        # All of them.
+        ALL = Ordering.ALL.value, pgettext_lazy("ordering", "All, one after the other")
+
     class SignatureStyle(models.TextChoices):
         """A signature beside that of Standard Webhooks."""
 
@@ -124,6 +135,16 @@ class Subscription(Owned):
         choices=SignatureStyle.choices,
         default=SignatureStyle.STANDARD,
         help_text=_("For receivers that cannot verify Standard Webhooks; needs a whsec_ key."),
+    )
+    ordering = models.CharField(
+        _("order"),
+        max_length=10,
+        choices=Order.choices,
+        default=Order.NONE,
+        help_text=_(
+            "What is sent one after the other, a retry holding up what is behind it. Holds for "
+            "events recorded from now on."
+        ),
     )
     unreadable_since = models.DateTimeField(
         _("cannot be read since"),

@@ -179,7 +179,7 @@ class _Run:
             except_subscriptions=[key for key in passed_over | crowded if isinstance(key, UUID)],
         )
         # What was named says nothing of what else is due.
-        found = len(lease.deliveries) if ids is None else 1
+        found = lease.found if ids is None else 1
         self._looked_at, self._found = time.monotonic(), found
         self._submit(lease)
 
@@ -254,6 +254,8 @@ class _Run:
         if recorded.changed:
             self._refresh(recorded.changed)
             # What was brought forward, or released, is due now.
+            self._found = max(self._found, 1)
+        if recorded.passed_on:
             self._found = max(self._found, 1)
         entries = recorded.entries
         moments = [one.decision.at for one in entries if isinstance(one.decision, TryAgain)]

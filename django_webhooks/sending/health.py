@@ -1,7 +1,8 @@
 """Health: what attempts tell of their endpoints, and what follows, in the attempts' transaction.
 
 Rows are locked in this order: the health of all endpoints of a subscription, then deliveries. While
-all is well nothing is locked and nothing is written, except a last success now and then.
+all is well nothing is locked and nothing is written, except a last success now and then; and what
+has an order is locked, so that turns are passed on in peace (see ``sending.turns``).
 """
 
 from __future__ import annotations
@@ -147,25 +148,30 @@ def begin(results: Sequence[Result], *, now: datetime, using: str) -> Weighing:
         for one in results
         if (row := rows.get(one.job.endpoint.pk)) is not None and _is_news(one, row)
     }
-    doors = Health.objects.using(using).lock(concerned) if concerned else {}
+    ordered = {one.job.subscription.pk for one in results if one.job.delivery.ordering_key}
+    locked = concerned | ordered
+    doors = Health.objects.using(using).lock(locked) if locked else {}
     weighing = Weighing(
         results=results,
         now=now,
         using=using,
         endpoints=set(rows),
-        doors=doors,
+        doors={key: doors[key] for key in concerned},
         subscriptions=Subscription.objects.using(using).in_bulk(concerned) if concerned else {},
     )
     for key in concerned:
         failing = (
-            one.job.delivery.event_id
+            one.job.delivery
             for one in results
             if one.job.subscription.pk == key and evidence(one) is Evidence.FAILING
         )
-        event = next(failing, None)
-        if event is not None:
+        first = next(failing, None)
+        if first is not None:
             waiting = Delivery.objects.using(using).waiting().filter(subscription_id=key)
-            weighing.others_wait[key] = waiting.exclude(event_id=event).exists()
+            if first.ordering_key:
+                # What waits behind it tells nothing until it is over.
+                waiting = waiting.exclude(ordering_key=first.ordering_key)
+            weighing.others_wait[key] = waiting.exclude(event_id=first.event_id).exists()
     _touch(results, rows, concerned, now=now, using=using)
     return weighing
 

@@ -45,10 +45,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What was decided where the lease still held, and the subscriptions whose routes changed."""
+    """What was decided where the lease still held, and the subscriptions whose routes changed.
+
+    ``passed_on`` is how many deliveries have their turn now because others made way.
+    """
 
     entries: Sequence[Entry]
     changed: Set[UUID]
+    passed_on: int = 0
 
 
 def record(
@@ -68,7 +72,7 @@ def record(
     while True:
         try:
             with transaction.atomic(using=using):
-                current, weighing = _store(entries, now=now, using=using)
+                current, weighing, passed_on = _store(entries, now=now, using=using)
             break
         except (OperationalError, InterfaceError) as error:
             pause = next(pauses, None)
@@ -82,7 +86,7 @@ def record(
     kept = [entry for entry in entries if entry.delivery.pk in current]
     for endpoint, reason in weighing.disabled.items():
         signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
-    return Recorded(entries=kept, changed=weighing.changed)
+    return Recorded(entries=kept, changed=weighing.changed, passed_on=passed_on)
 
 
 def _entry(result: Result, *, now: datetime) -> Entry:
@@ -135,10 +139,11 @@ def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) 
 
 def _store(
     entries: Sequence[Entry], *, now: datetime, using: str
-) -> tuple[set[UUID], health.Weighing]:
+) -> tuple[set[UUID], health.Weighing, int]:
     """Write attempts, moves and evidence.
 
-    Return the deliveries whose lease still held, and what the evidence brought.
+    Return the deliveries whose lease still held, what the evidence brought, and how many others
+    have their turn.
     """
     weighing = health.begin([entry.result for entry in entries], now=now, using=using)
     rows = Delivery.objects.using(using)
@@ -163,8 +168,14 @@ def _store(
         [entry.attempt for entry in entries if entry.delivery.pk in held]
     )
     _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
+    ordered = [
+        one.delivery.pk
+        for one in entries
+        if one.delivery.pk in current and one.delivery.ordering_key
+    ]
+    passed_on = rows.filter(pk__in=ordered).pass_on(now=now) if ordered else 0
     weighing.finish()
-    return current, weighing
+    return current, weighing, passed_on
 
 
 def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
@@ -196,6 +207,7 @@ def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
                 output_field=DateTimeField(),
             ),
             reason=Case(*(When(pk=key, then=Value(one.reason)) for key, one in again)),
+            priority=Delivery.Priority.AGAIN,
             lease_token=None,
             attempts_made=F("attempts_made") + 1,
         )
@@ -227,7 +239,7 @@ def _reflect(entry: Entry, *, now: datetime) -> None:
     delivery.reason = entry.result.outcome.reason
     match entry.decision:
         case TryAgain(at=at):
-            delivery.due_at = at
+            delivery.due_at, delivery.priority = at, Delivery.Priority.AGAIN
         case GiveUp(reason=reason):
             delivery.status, delivery.reason = Delivery.Status.GIVEN_UP, reason
             delivery.due_at, delivery.finished_at = None, now

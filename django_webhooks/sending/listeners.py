@@ -42,6 +42,7 @@ class Listener:
     owner: OwnerKey
     is_global: bool
     pattern: str
+    ordering: str
 
     def hears(self, event_type: str, owner: OwnerKey) -> bool:
         """Say whether an event reaches it. Fails closed: never another owner's event."""
@@ -73,6 +74,7 @@ def find(wanted: Iterable[tuple[str, OwnerKey]], *, using: str) -> list[Listener
             owner=OwnerKey(row[2], row[3]),
             is_global=row[4],
             pattern=row[5],
+            ordering=row[7],
         )
         for row in rows
     ]
@@ -139,6 +141,7 @@ def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Se
             "subscription__is_global",
             "pattern",
             "has_open_door",
+            "subscription__ordering",
         )
     )
 

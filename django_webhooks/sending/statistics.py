@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet
-
 from ..models import Attempt, Delivery, Health, Pulse, Subscription, Tally
 from ..models.tally import EVERYBODY, merge
 from ..policies.durations import percentile
@@ -148,15 +146,19 @@ def backlog(*, subscriptions: Collection[UUID] | None = None, using: str | None 
     """Return what waits for these subscriptions, or for all where None."""
     using = using or outbox.database()
     now = DatabaseClock(using=using)()
-    rows: QuerySet[Delivery] = Delivery.objects.using(using)
+    rows = Delivery.objects.using(using).all()
     if subscriptions is not None:
         rows = rows.filter(subscription_id__in=list(subscriptions))
-    due = rows.filter(due_at__lte=now)
+    due = rows.due(now)
+    oldest = [
+        due.filter(priority=one).order_by("due_at").values_list("due_at", flat=True).first()
+        for one in Delivery.Priority.values
+    ]
     held = rows.filter(status=Delivery.Status.WAITING, due_at__isnull=True)
     return Backlog(
         due=due[:COUNTED].count(),
         held=held[:COUNTED].count(),
-        oldest_due=due.order_by("due_at").values_list("due_at", flat=True).first(),
+        oldest_due=min((one for one in oldest if one is not None), default=None),
     )
 
 

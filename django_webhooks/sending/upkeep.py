@@ -13,6 +13,7 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
 from ..conf import settings
+from ..fields import DatabaseNow
 from ..models import Attempt, Delivery, Event, Health, Probe, SigningKey, Subscription
 from . import health, outbox, routes
 from .clock import DatabaseClock
@@ -37,7 +38,8 @@ def count_due(*, limit: int, using: str | None = None, now: datetime | None = No
 def release_forgotten(*, using: str | None = None, now: datetime | None = None) -> int:
     """Release what was held while its subscription came back, and return how many that were.
 
-    An event that was being recorded at that moment saw the subscription still held.
+    An event that was being recorded at that moment saw the subscription still held. What has its
+    turn in a lane and is held nevertheless is released as well: see ``sending.turns``.
     """
     using = using or outbox.database()
     now = now or timezone.now()
@@ -49,10 +51,14 @@ def release_forgotten(*, using: str | None = None, now: datetime | None = None) 
         subscription__unreadable_since__isnull=True,
     )
     changed = Q(subscription__flow_changed_at__gte=now - RECENT) | Q(flowed_at__gte=now - RECENT)
+    rows, released = Delivery.objects.using(using), 0
     keys = list(flowing.filter(changed).order_by().values_list("subscription_id", flat=True))
-    if not keys:
-        return 0
-    return Delivery.objects.using(using).filter(subscription_id__in=keys).release()
+    if keys:
+        free = rows.held().filter(subscription_id__in=keys, ordering_key="")
+        released = free.update(due_at=DatabaseNow())
+    # Whose turn it is and is held was forgotten, whenever its subscription changed.
+    flows = flowing.order_by().values("subscription_id")
+    return released + rows.filter(subscription_id__in=flows).release_heads()
 
 
 def note_unreadable(
