@@ -36,8 +36,8 @@ INSERT INTO django_webhooks_event
     (id, type, body, idempotency_key, owner_type, owner_id, hops, ordering_key,
      created_at)
 SELECT {ID.format(at="at", n="n", salt="e")}, 'order.paid',
-       '{{"type":"order.paid","timestamp":"","data":{{"id":1}}}}'::bytea, 'key-' || n, '', '', 0, '',
-       at
+       '{{"type":"order.paid","timestamp":"","data":{{"id":1}}}}'::bytea, 'key-' || n, '', '',
+       0, '', at
 FROM plan;
 
 INSERT INTO django_webhooks_delivery

@@ -16,13 +16,11 @@ index of due work holds what waits alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import models, transaction
-from django.db.models.functions import RowNumber
+from django.db import models
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, pgettext_lazy
@@ -33,6 +31,7 @@ from ..policies.health import NO_ANSWER
 from .bulk_replay import BulkReplay
 from .endpoint import Endpoint
 from .event import Event, message_id
+from .lanes import LaneQuerySet
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from .attempt import Attempt
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
+class DeliveryQuerySet(LaneQuerySet):
     """Named sets of deliveries."""
 
     def waiting(self) -> DeliveryQuerySet:
@@ -78,52 +77,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         if limit is None:
             return free.update(due_at=DatabaseNow()) + self.release_heads()
         oldest = list(free.order_by("pk").values_list("pk", flat=True)[:limit])
-        heads = list(self._held_heads().order_by("pk").values_list("pk", flat=True)[:limit])
-        return self._make_due(sorted(oldest + heads)[:limit])
-
-    def release_heads(self) -> int:
-        """Make those due now that are held although nothing of their lane goes before them.
-
-        Call it for whole subscriptions.
-        """
-        return self._make_due(list(self._held_heads().values_list("pk", flat=True)))
-
-    def firsts(self) -> dict[UUID, UUID | None]:
-        """Return, for each that has a lane, what of the lane waits and goes before all others."""
-        waiting = Delivery.objects.using(self.db).waiting().exclude(ordering_key="")
-        lane = waiting.filter(
-            subscription_id=models.OuterRef("subscription_id"),
-            ordering_key=models.OuterRef("ordering_key"),
-        )
-        ordered = self.exclude(ordering_key="").order_by()
-        first = models.Subquery(lane.order_by("pk").values("pk")[:1])
-        return dict(ordered.annotate(first=first).values_list("pk", "first"))
-
-    def pass_on(self, *, now: datetime | DatabaseNow) -> int:
-        """Make due what is now the first of their lanes, where it waited for its turn.
-
-        Call it for those that made the way free, with the doors of their subscriptions locked.
-        """
-        return self._make_due({one for one in self.firsts().values() if one is not None}, now=now)
-
-    def _held_heads(self) -> DeliveryQuerySet:
-        place = models.Window(
-            RowNumber(), partition_by=["subscription_id", "ordering_key"], order_by="pk"
-        )
-        ordered = self.waiting().exclude(ordering_key="").order_by()
-        heads = ordered.annotate(place=place).filter(place=1)
-        # Outside: what waits is counted with those that are not held.
-        rows = Delivery.objects.using(self.db)
-        return rows.filter(pk__in=heads.values("pk"), due_at__isnull=True).order_by()
-
-    def _make_due(
-        self, keys: Collection[UUID], *, now: datetime | DatabaseNow | None = None
-    ) -> int:
-        held, keys = Delivery.objects.using(self.db).held(), list(keys)
-        return sum(
-            held.filter(pk__in=keys[begin : begin + 1000]).update(due_at=now or DatabaseNow())
-            for begin in range(0, len(keys), 1000)
-        )
+        heads = list(self.held_heads().order_by("pk").values_list("pk", flat=True)[:limit])
+        return self.make_due(sorted(oldest + heads)[:limit], now=DatabaseNow())
 
     def bring_forward(self, *, now: datetime) -> int:
         """Make those due now that wait because an endpoint failed, and return how many that are."""
@@ -141,29 +96,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def cancel(self, reason: str) -> int:
         """End those that wait without a further attempt, and return how many that were."""
-        from .health import Health  # it refers to subscriptions
-
-        ordered = self.waiting().exclude(ordering_key="").order_by()
-        with transaction.atomic(using=self.db):
-            lanes = {
-                (subscription, lane): key
-                for key, subscription, lane in ordered.values_list(
-                    "pk", "subscription_id", "ordering_key"
-                )
-            }
-            if lanes:
-                Health.objects.using(self.db).lock({key for key, _ in lanes if key})
-            cancelled = self.waiting().update(
+        with self.making_way():
+            return self.waiting().update(
                 status=Delivery.Status.CANCELLED,
                 reason=reason,
                 due_at=None,
                 lease_token=None,
                 finished_at=timezone.now(),
             )
-            if lanes:
-                ended = Delivery.objects.using(self.db).filter(pk__in=list(lanes.values()))
-                ended.pass_on(now=DatabaseNow())
-        return cancelled
 
 
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)

@@ -114,7 +114,7 @@ def test_a_lease_costs_the_same_for_one_and_for_many(clock, django_assert_max_nu
     for number in range(20):
         factories.record(data={"id": number})
 
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         assert len(take(clock).deliveries) == 20
 
 
