@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from django.db import connection, connections, transaction
@@ -76,7 +77,10 @@ class Workers:
                 time.sleep(0.005)
                 continue
             time.sleep(chance.random() / 200)
-            results = [self.result(one, chance, clock()) for one in lease.deliveries]
+            results = [
+                self.result(one, clock(), status=chance.choice([204, 204, 204, 500]))
+                for one in lease.deliveries
+            ]
             chance.shuffle(results)
             half = len(results) // 2
             for group in (results[:half], results[half:]):
@@ -93,8 +97,7 @@ class Workers:
                 if one.outcome.succeeded:
                     self.order[delivery.ordering_key].append(delivery.pk)
 
-    def result(self, delivery, chance, now):
-        status = chance.choice([204, 204, 204, 500])
+    def result(self, delivery, now, *, status=204):
         job = Job(
             delivery=delivery,
             subscription=self.subscription,
@@ -188,7 +191,7 @@ def test_the_end_of_a_head_waits_for_who_is_holding_the_others(subscription):
     first, second = (factories.record(ordering_key="a")[0] for _ in range(2))
     [leased] = leases.take(now=clock(), limit=1, using="default").deliveries
     assert leased.pk == first.pk
-    result = Workers(subscription).result(leased, random.Random(1), clock())
+    result = Workers(subscription).result(leased, clock())
     crowd, passed = Crowd(), threading.Event()
 
     def end():
@@ -213,7 +216,7 @@ def test_what_is_inserted_while_the_head_ends_is_found(subscription):
     early = uuid7()
     factories.record(ordering_key="a")
     [leased] = leases.take(now=clock(), limit=1, using="default").deliveries
-    result = Workers(subscription).result(leased, random.Random(1), clock())
+    result = Workers(subscription).result(leased, clock())
     crowd, inserted, ended = Crowd(), threading.Event(), threading.Event()
 
     def insert():
@@ -235,5 +238,29 @@ def test_what_is_inserted_while_the_head_ends_is_found(subscription):
     ended.set()
     crowd.join()
 
+    [found] = leases.take(now=clock(), limit=1, using="default").deliveries
+    assert found.pk == early
+
+
+def test_one_that_became_visible_late_goes_once_the_one_under_way_failed(subscription):
+    clock = DatabaseClock(using="default")
+    early = uuid7()
+    factories.record(ordering_key="a")
+    [leased] = leases.take(now=clock(), limit=1, using="default").deliveries
+    factories.event(pk=early)
+    Delivery.objects.create(
+        id=early,
+        event_id=early,
+        subscription=subscription,
+        ordering_key=leased.ordering_key,
+        due_at=clock(),
+    )
+    assert leases.take(now=clock(), limit=1, using="default").deliveries == []
+    failed = Workers(subscription).result(leased, clock(), status=500)
+    failed = replace(failed, job=replace(failed.job, policy=RetryPolicy(base=100.0)))
+
+    recorded = ledger.record([failed], now=clock(), using="default")
+
+    assert recorded.passed_on == 1
     [found] = leases.take(now=clock(), limit=1, using="default").deliveries
     assert found.pk == early
