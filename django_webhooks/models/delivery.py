@@ -184,12 +184,8 @@ class Delivery(models.Model):
     priority = models.PositiveSmallIntegerField(
         _("priority"), choices=Priority.choices, default=Priority.FRESH, editable=False
     )
-    ordering_key = models.CharField(
-        max_length=32,
-        blank=True,
-        editable=False,
-        help_text=_("Its lane within the subscription, where that has an order; see there."),
-    )
+    #: Its lane within the subscription, from the ordering key of the event; empty without an order.
+    ordering_key = models.CharField(max_length=32, blank=True, editable=False)
     due_at = models.DateTimeField(_("due"), null=True, blank=True)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     attempts_made = models.PositiveIntegerField(_("attempts"), default=0)

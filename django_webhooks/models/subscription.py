@@ -137,7 +137,7 @@ class Subscription(Owned):
         help_text=_("For receivers that cannot verify Standard Webhooks; needs a whsec_ key."),
     )
     ordering = models.CharField(
-        _("order"),
+        _("order of sending"),
         max_length=10,
         choices=Order.choices,
         default=Order.NONE,

@@ -141,6 +141,7 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
         ("AUDIT_IDLE_DAYS", "E061", [0, -1, "1", NAN, True, None], [1, 0.5]),
         ("AUDIT_NOTIFY", "E062", ["nonsense", ["ops"], None, 3], [[], ["a@example.com"], list]),
         ("AUDIT_REPORTS_KEPT", "E063", COUNTS, [1]),
+        ("FRESH_SHARE", "E064", [0, 1, -0.5, 2, "0.5", NAN, True, None], [0.01, 0.75, 0.99]),
         ("CA_BUNDLE", "E045", [None, "/no/such/file", __file__], ["", certifi.where()]),
         ("RECEIVING_REQUIRE_HTTPS", "E051", BOOLEANS, [True, False]),
         ("RECEIVING_MAX_BYTES", "E052", COUNTS, [1]),
