@@ -265,8 +265,8 @@ def test_the_path_of_a_url_is_not_told():
 def test_an_error_that_quotes_the_url_is_not_told(monkeypatch):
     url = "http://example.com/very-secret"
 
-    def fail(request, **options):
-        raise ValueError(f"cannot parse {request.url}")
+    def fail(method, url, *args, **options):
+        raise ValueError(f"cannot parse {url.text}")
 
     monkeypatch.setattr(transport, "_send", fail)
     answer = post(url)
