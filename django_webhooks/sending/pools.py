@@ -71,13 +71,17 @@ class Connection(HTTPConnection):
     def exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> http.client.HTTPResponse:
-        """Send a request, head and body together, and return the answer as far as its head."""
+        """Send a request, head and body together, and return the answer as far as its head.
+
+        Names and values of headers have been looked at before: they are written as they are.
+        """
         current.is_reused = self._answers > 0
         self.putrequest(method, target)
-        for name, value in headers.items():
-            self.putheader(name, value)
+        lines = [f"{name}: {value}" for name, value in headers.items()]
         if body is not None:
-            self.putheader("content-length", str(len(body)))
+            lines.append(f"content-length: {len(body)}")
+        # One after the other, by putheader(), they would take as long as all the rest.
+        self._buffer += [line.encode("latin-1") for line in lines]  # type: ignore[attr-defined]
         self.endheaders(body)
         # That of urllib3 wraps the answer for purposes that are not ours.
         response = http.client.HTTPConnection.getresponse(self)

@@ -41,6 +41,8 @@ class Answer:
     body: bytes = b""
 
 
+# RFC 9110 section 5.1.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 # RFC 9110 section 5.5, in the encoding that http.client uses.
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 #: A sign that begins no percent-encoding.
@@ -137,7 +139,7 @@ def _exchange(
     current.deadline = time.monotonic() + timeout
     for name, value in headers.items():
         # The error of http.client would quote the value, which may be a secret.
-        if not _HEADER_VALUE.match(value):
+        if not (_HEADER_NAME.match(name) and _HEADER_VALUE.match(value)):
             return NoAnswer(reason="internal", detail=f"The header {name} cannot be sent as it is.")
     found = urls.parse(url, url_rules())
     if isinstance(found, Refusal):
