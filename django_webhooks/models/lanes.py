@@ -46,11 +46,14 @@ class LaneQuerySet(models.QuerySet["Delivery"]):
     def firsts(self) -> dict[UUID, UUID | None]:
         """Return the head of the lane of each that has a lane, or None where nothing waits."""
         waiting = self._rows().filter(status="waiting").exclude(ordering_key="")
+        # A range of one, and the order by it: by an equality PostgreSQL may choose to walk through
+        # the primary key, past all that is over, until it meets the lane.
         lane = waiting.filter(
             subscription_id=models.OuterRef("subscription_id"),
-            ordering_key=models.OuterRef("ordering_key"),
+            ordering_key__gte=models.OuterRef("ordering_key"),
+            ordering_key__lte=models.OuterRef("ordering_key"),
         )
-        head = models.Subquery(lane.order_by("pk").values("pk")[:1])
+        head = models.Subquery(lane.order_by("ordering_key", "pk").values("pk")[:1])
         ordered = self.exclude(ordering_key="").order_by()
         return dict(ordered.annotate(head=head).values_list("pk", "head"))
 

@@ -160,20 +160,26 @@ def begin(results: Sequence[Result], *, now: datetime, using: str) -> Weighing:
         subscriptions=Subscription.objects.using(using).in_bulk(concerned) if concerned else {},
     )
     for key in concerned:
-        failing = (
-            one.job.delivery
-            for one in results
-            if one.job.subscription.pk == key and evidence(one) is Evidence.FAILING
-        )
-        first = next(failing, None)
-        if first is not None:
-            waiting = Delivery.objects.using(using).waiting().filter(subscription_id=key)
-            if first.ordering_key:
-                # What waits behind it tells nothing until it is over.
-                waiting = waiting.exclude(ordering_key=first.ordering_key)
-            weighing.others_wait[key] = waiting.exclude(event_id=first.event_id).exists()
+        weighing.others_wait[key] = _do_others_wait(results, key, using=using)
     _touch(results, rows, concerned, now=now, using=using)
     return weighing
+
+
+def _do_others_wait(results: Sequence[Result], key: UUID, *, using: str) -> bool:
+    """Say whether events wait that could tell an endpoint's fault from that of one event."""
+    failing = (
+        one.job.delivery
+        for one in results
+        if one.job.subscription.pk == key and evidence(one) is Evidence.FAILING
+    )
+    first = next(failing, None)
+    if first is None:
+        return False
+    waiting = Delivery.objects.using(using).waiting().filter(subscription_id=key)
+    if first.ordering_key:
+        # What waits behind it tells nothing until it is over.
+        waiting = waiting.exclude(ordering_key=first.ordering_key)
+    return waiting.exclude(event_id=first.event_id).exists()
 
 
 def announce(door: Health, before: str, *, using: str) -> None:
