@@ -16,7 +16,8 @@ DATABASES = {
     )
 }
 DATABASES["default"]["CONN_MAX_AGE"] = None
-INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks", "benchmarks"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGGING_CONFIG = None
 WEBHOOKS_REQUIRE_HTTPS = False
 WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8", "::1/128"]

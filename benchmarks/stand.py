@@ -96,7 +96,7 @@ def subscribe(url: str, *, name: str = "benchmark", **fields: Any) -> Any:
     """Subscribe a receiver to everything, and return the subscription."""
     from django_webhooks.models import Endpoint, Subscription
 
-    subscription = Subscription.objects.create(name=name, event_types=["*"], **fields)
+    subscription = Subscription.objects.create(name=name, **{"event_types": ["*"], **fields})
     Endpoint.objects.create(subscription=subscription, url=url)
     return subscription
 
