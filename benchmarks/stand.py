@@ -14,10 +14,13 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -126,6 +129,77 @@ def receiver(*arguments: str) -> Iterator[str]:
     finally:
         process.stdin.close()
         process.wait(10)
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """A receiver under way that logs what arrives; see :mod:`benchmarks.receiver`."""
+
+    urls: Sequence[str]
+    _process: subprocess.Popen[str]
+    _log: Path
+
+    def answer(self, manner: str) -> None:
+        """Answer so from now on."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{manner}\n")
+        self._process.stdin.flush()
+
+    def arrivals(self) -> list[Arrival]:
+        """Return what has arrived so far, in order."""
+        lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line.split() for line in lines if line.endswith("\n")]
+        return [Arrival(float(at), key, int(port), int(open_)) for at, key, port, open_ in whole]
+
+    def first_moments(self) -> dict[str, float]:
+        """Return when each message id arrived first."""
+        moments: dict[str, float] = {}
+        for one in self.arrivals():
+            moments.setdefault(one.key, one.at)
+        return moments
+
+
+class Arrival(NamedTuple):
+    """A request: its moment, its message id, the number of its port, and how many were open."""
+
+    at: float
+    key: str
+    port: int
+    open: int
+
+
+@contextmanager
+def logging_receiver(*, ports: int = 1, manner: str = "ok") -> Iterator[Receiving]:
+    """Run a receiver that logs what arrives."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "arrivals")
+        command = [sys.executable, "-m", "benchmarks.receiver", "--log", str(log)]
+        command += ["--ports", str(ports), "--manner", manner]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin and process.stdout
+        try:
+            found = process.stdout.readline().split()
+            urls = [f"http://127.0.0.1:{int(port)}/hook" for port in found]
+            yield Receiving(urls, process, log)
+        finally:
+            process.stdin.close()
+            process.wait(10)
+
+
+@contextmanager
+def beat() -> Iterator[None]:
+    """Run beat with the schedule of this app."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "celery", "-A", "benchmarks.project", "beat", "-l"]
+        command += ["error", "-s", str(Path(folder, "schedule")), "--pidfile="]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
 
 
 @contextmanager
