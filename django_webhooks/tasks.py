@@ -25,6 +25,7 @@ from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
+    keeping,
     notices,
     outbox,
     probes,
@@ -69,8 +70,9 @@ class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type 
 )
 def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
-    pulses.beat("deliver")
-    drained = dispatch.drain([UUID(one) for one in delivery_ids])
+    with keeping.connection(using=outbox.database()):
+        pulses.beat("deliver")
+        drained = dispatch.drain([UUID(one) for one in delivery_ids])
     if drained.is_more_due:
         deliver.delay()
     wait = drained.next_in
@@ -142,8 +144,9 @@ def notify() -> int:
 )
 def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
     """Handle the received messages named, and whatever else is due."""
-    pulses.beat("handle")
-    drained = background.drain([UUID(one) for one in message_ids])
+    with keeping.connection(using=outbox.database()):
+        pulses.beat("handle")
+        drained = background.drain([UUID(one) for one in message_ids])
     if drained.is_more_due:
         handle.delay()
     wait = drained.next_in
