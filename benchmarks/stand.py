@@ -28,6 +28,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
 #: An event of 1 KiB with its envelope.
 PAYLOAD = {"id": 1, "text": "x" * 940}
+#: The queue that all tasks of the benchmarks go to.
+QUEUE = "webhooks"
 #: Seconds that a process may take to start or to end.
 PATIENCE = 60
 
@@ -92,7 +94,9 @@ def clear() -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
-    app.control.purge()
+    with app.connection_for_write() as broker:
+        # By name: what the workers here are told to take from is not the default queue.
+        app.amqp.TaskConsumer(broker, queues=[app.amqp.queues[QUEUE]]).purge()
 
 
 def subscribe(url: str, *, name: str = "benchmark", **fields: Any) -> Any:
@@ -178,7 +182,8 @@ def logging_receiver(*, ports: int = 1, manner: str = "ok") -> Iterator[Receivin
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         try:
             found = process.stdout.readline().split()
             urls = [f"http://127.0.0.1:{int(port)}/hook" for port in found]
@@ -203,7 +208,7 @@ def beat() -> Iterator[None]:
 
 
 @contextmanager
-def worker(*, concurrency: int, queue: str = "webhooks") -> Iterator[psutil.Process]:
+def worker(*, concurrency: int, queue: str = QUEUE) -> Iterator[psutil.Process]:
     """Run a Celery worker, ready, and stop it."""
     command = [sys.executable, "-m", "celery", "-A", "benchmarks.project", "worker"]
     command += ["-c", str(concurrency), "-Q", queue, "-l", "error", "--without-mingle"]

@@ -42,10 +42,13 @@ class Traffic:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self, seconds: float) -> None:
-        """Commit events for so long, or until it is stopped; what is late is made up for."""
+        """Commit events for so long, or until it is stopped.
+
+        What is late is made up for; a machine that cannot keep up commits fewer.
+        """
         began = time.monotonic()
         number = 0
-        while (due := began + number / self.rate) < began + seconds:
+        while max(time.monotonic(), due := began + number / self.rate) < began + seconds:
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
             self._commit(number % self.receivers)

@@ -196,12 +196,13 @@ def _store_events(events: Sequence[Event], *, using: str) -> dict[str, Event]:
     }
 
 
-def _insert(rows: Sequence[Event] | Sequence[Delivery], *, using: str) -> None:
+def _insert(rows: Sequence[models.Model], *, using: str) -> None:
     if len(rows) == 1:
         # What a save in a request mostly brings.
         statements.insert(rows[0], using=using)
     elif rows:
-        type(rows[0])._base_manager.using(using).bulk_create(rows)
+        model: type[models.Model] = type(rows[0])
+        model._base_manager.using(using).bulk_create(rows)
 
 
 def _recorded(

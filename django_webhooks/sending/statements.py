@@ -77,7 +77,7 @@ def insert(row: models.Model, *, using: str) -> None:
 def _text_of(
     make: Callable[[Sequence[str]], models.QuerySet[Any, Any]], count: int, *, using: str
 ) -> _Text | None:
-    """Return the text with slots, or None where this Django does not leave the texts as they are."""
+    """Return the text with slots, or None where Django does not leave the texts as they are."""
     slots = [_Slot(number) for number in range(count)]
     sql, params = make(slots).query.get_compiler(using).as_sql()
     found = {one for one in params if isinstance(one, _Slot)}

@@ -89,9 +89,13 @@ def test_one_that_the_server_closed_is_replaced():
 
 
 def test_one_whose_task_failed_is_not_kept():
-    with pytest.raises(LookupError), keeping.connection(using="default"):
+    @keeping.connection(using="default")
+    def failing():
         ask()
         raise LookupError
+
+    with pytest.raises(LookupError):
+        failing()
 
     assert keeping._kept == {}
 
