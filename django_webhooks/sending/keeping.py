@@ -24,10 +24,10 @@ def connection(*, using: str) -> Iterator[None]:
     """Run the block on the connection that the block before it had, where that still works.
 
     Only in the main thread, which is where workers of the pools prefork and solo run their tasks:
-    other threads come and go. What fails is not kept.
+    other threads come and go. A thread that is connected stays so, and what fails is not kept.
     """
     if (
-        connections[using].in_atomic_block
+        connections[using].connection is not None
         or connections[using].settings_dict["CONN_MAX_AGE"] == 0
         or threading.current_thread() is not threading.main_thread()
     ):
@@ -46,7 +46,6 @@ def _take_out(using: str) -> None:
     # The server may have been restarted since, which an idle connection does not notice.
     if wrapper.connection is not None and not wrapper.is_usable():
         wrapper.close()
-    connections[using].close()
     connections[using] = wrapper
 
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 from django.db import connection, connections, transaction
 
+from django_webhooks import tasks
 from django_webhooks.sending import keeping
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,9 +51,33 @@ def test_others_between_two_tasks_have_one_of_their_own():
     kept = task()
 
     own = ask()
+    connections["default"].close()
 
     assert own is not kept
     assert task() is kept
+
+
+def test_a_thread_that_is_connected_stays_so():
+    own = ask()
+
+    with keeping.connection(using="default"):
+        assert ask() is own
+    assert ask() is own
+    assert keeping._kept == {}
+
+
+@pytest.mark.parametrize("name", ["deliver", "handle"])
+def test_a_worker_keeps_the_connection_of_what_is_sent_and_handled(name):
+    getattr(tasks, name)()
+
+    assert [alias for alias, _ in keeping._kept] == ["default"]
+
+
+@pytest.mark.parametrize("name", ["deliver", "handle"])
+def test_what_is_run_eagerly_keeps_none(name):
+    getattr(tasks, name).apply()
+
+    assert keeping._kept == {}
 
 
 def test_none_is_kept_where_django_closes_it_after_each_request(monkeypatch):
@@ -84,6 +109,7 @@ def test_one_that_the_server_closed_is_replaced():
     first = task()
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [first.info.backend_pid])
+    connections["default"].close()
 
     assert task() is not first
 
