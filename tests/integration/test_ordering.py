@@ -10,10 +10,11 @@ from django.test.utils import CaptureQueriesContext
 
 from django_webhooks import events
 from django_webhooks.fields import uuid7
+from django_webhooks.hooks import telling
 from django_webhooks.models import Delivery, Event, Subscription
 from django_webhooks.policies.ordering import EVERYTHING, Ordering, lane
 from django_webhooks.sending import dispatch, leases, replay, turns, upkeep
-from tests import factories
+from tests import factories, pages
 from tests.factories import Clock
 from tests.testapp.hooks import listen, registered
 from tests.testapp.models import Order
@@ -390,3 +391,36 @@ def test_the_doors_are_locked_where_there_are_any(subscription):
     found = turns._lock([subscription.pk, other.pk], using="default")
 
     assert found == {subscription.pk}
+
+
+@pytest.mark.parametrize(
+    ("ordering", "key", "shown"),
+    [
+        ("key", "order-17", "order-17 (in order)"),
+        ("all", "", "- (all of the subscription, in order)"),
+        ("none", "order-17", "order-17"),
+        ("none", "", "-"),
+    ],
+)
+def test_the_admin_shows_the_key_and_the_order(admin_client, ordering, key, shown):
+    factories.subscription(ordering=ordering)
+    [delivery] = record(key)
+
+    page = admin_client.get(pages.url("delivery", "change", delivery.pk)).content.decode()
+    event = admin_client.get(pages.url("event", "change", delivery.event_id)).content.decode()
+
+    assert f">{shown}<" in page
+    assert key in event
+    assert "Ordering key" in event
+
+
+@registered(Order, fields=["number"])
+def test_a_row_whose_key_is_long_has_a_digest_of_it():
+    hook = telling.hooks[Order]
+    long = Order(pk=1, number="1")
+    long.__dict__["id"] = "x" * 300
+
+    key = hook.ordering_key(long)
+
+    assert len(key) == 64
+    assert key != hook.ordering_key(Order(pk=1, number="1")) == "testapp.order:1"
