@@ -1,6 +1,7 @@
 """A receiver on loopback that costs as little as it can: ``python -m benchmarks.receiver``.
 
-Prints its port, answers 204 to every POST, and prints how many it got when its input ends.
+Prints its port, answers 204 to every POST and how many those were to a GET, and prints it when its
+input ends.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class Receiver(asyncio.Protocol):
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = self.buffer[:end].lower()
+            if head.startswith(b"get "):
+                self.buffer = self.buffer[end + 4 :]
+                self.transport.write(_told(Receiver.count))
+                continue
             at = head.index(b"content-length:") + 15
             length = int(head[at:].split(b"\r\n", 1)[0])
             if len(self.buffer) < end + 4 + length:
@@ -32,6 +37,11 @@ class Receiver(asyncio.Protocol):
             self.buffer = self.buffer[end + 4 + length :]
             Receiver.count += 1
             self.transport.write(ANSWER)
+
+
+def _told(count: int) -> bytes:
+    body = b"%d" % count
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
 async def main() -> None:
