@@ -68,12 +68,11 @@ class Stopwatch:
 
 def round_of(alias: str, watch: Stopwatch, number: int) -> None:
     """Do everything once in the chosen database."""
+    from benchmarks import scale_data
     from django_webhooks import events, tasks
     from django_webhooks.models.owner import OwnerKey
     from django_webhooks.sending import leases, ledger, outbox, upkeep
     from django_webhooks.sending.clock import DatabaseClock
-
-    from benchmarks import scale_data
 
     # Owners and types change, since what is asked again and again is in every cache.
     owner = OwnerKey(scale_data.OWNER_TYPE, str(scale_data.an_owner(alias, number)))
@@ -171,9 +170,8 @@ def timing(statements: list[tuple[float, str]]) -> Callable[..., Any]:
 @contextmanager
 def databases(options: Any) -> Iterator[tuple[str, ...]]:
     """Make the databases, and leave none of what was emitted waiting."""
-    from django_webhooks.models import Delivery
-
     from benchmarks import scale_data, scale_settings
+    from django_webhooks.models import Delivery
 
     aliases = scale_settings.ALIASES
     few, many = scale_data.FEW, options.subscriptions
