@@ -19,8 +19,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -167,17 +166,13 @@ def timing(statements: list[tuple[float, str]]) -> Callable[..., Any]:
     return wrapper
 
 
-@contextmanager
-def databases(options: Any) -> Iterator[tuple[str, ...]]:
-    """Make the databases, and leave none of what was emitted waiting."""
+def databases(options: Any) -> tuple[str, ...]:
+    """Make the databases and return their aliases."""
     from benchmarks import scale_data, scale_settings
-    from django_webhooks.models import Delivery
 
-    aliases = scale_settings.ALIASES
     few, many = scale_data.FEW, options.subscriptions
     sizes = {"default": (few, 0), "listeners": (many, 0), "full": (many, options.deliveries)}
-    for alias in aliases:
-        subscriptions, deliveries = sizes[alias]
+    for alias, (subscriptions, deliveries) in sizes.items():
         scale_data.make(
             alias,
             subscriptions=subscriptions,
@@ -185,12 +180,7 @@ def databases(options: Any) -> Iterator[tuple[str, ...]]:
             rebuild=options.rebuild,
             like="listeners" if alias == "full" else "",
         )
-    try:
-        yield aliases
-    finally:
-        for alias in aliases:
-            with scale_data.using(alias):
-                Delivery.objects.waiting().cancel("benchmark")
+    return scale_settings.ALIASES
 
 
 def main() -> dict[str, Any]:
@@ -212,14 +202,14 @@ def main() -> dict[str, Any]:
     from benchmarks import scale_data
 
     watch = Stopwatch()
-    with databases(options) as aliases:
-        size = scale_data.size("full")
-        for number in range(options.rounds + WARM_UP):
-            for alias in aliases:
-                with scale_data.using(alias):
-                    round_of(alias, watch, number)
-        with scale_data.using("full"):
-            pruned = prune(options.prune, "full")
+    aliases = databases(options)
+    size = scale_data.size("full")
+    for number in range(options.rounds + WARM_UP):
+        for alias in aliases:
+            with scale_data.using(alias):
+                round_of(alias, watch, number)
+    with scale_data.using("full"):
+        pruned = prune(options.prune, "full")
     summary = watch.summary()
     ratios = {
         name: round(found["full"]["median"] / found["default"]["median"], 2)

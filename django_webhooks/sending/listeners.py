@@ -145,7 +145,7 @@ def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Se
 
 
 def _witnesses(patterns: Iterable[str]) -> list[models.Subquery]:
-    """Return a row of anybody's for each pattern: "nobody at all" is not "nobody for this owner"."""
+    """Return a row of anybody's for each pattern, which tells whether nobody at all listens."""
     rows = EventTypePattern.objects.order_by()
     return [models.Subquery(rows.filter(pattern=one).values("pk")[:1]) for one in sorted(patterns)]
 
