@@ -205,7 +205,9 @@ def main() -> dict[str, Any]:
     aliases = databases(options)
     size = scale_data.size("full")
     for number in range(options.rounds + WARM_UP):
-        for alias in aliases:
+        # Each is the first in its turn.
+        turn = number % len(aliases)
+        for alias in aliases[turn:] + aliases[:turn]:
             with scale_data.using(alias):
                 round_of(alias, watch, number)
     with scale_data.using("full"):
@@ -243,7 +245,7 @@ def report(result: dict[str, Any], *, as_json: bool) -> None:
     size, pruned = result["size"], result["prune"]
     print(
         f"{size['subscriptions']:,} subscriptions, {size['deliveries']:,} deliveries, "
-        f"{size['attempts']:,} attempts, {size['mib']:,} MiB"
+        f"{size['attempts']:,} attempts, {size['probes']:,} probes, {size['mib']:,} MiB"
     )
     print(
         f"prune: {pruned['removed']:,} deliveries, {pruned['per_second']:,} a second, "

@@ -32,6 +32,15 @@ SHAPE = seed.Shape(
     tries="CASE WHEN n %% 10 = 0 THEN 3 ELSE 1 END",
     retries="CASE WHEN n %% 10 = 0 THEN 2 ELSE 0 END",
 )
+#: Probes of each endpoint: those that are kept, and those of an hour.
+PROBES = 50 + 60
+PROBES_ROWS = f"""
+INSERT INTO django_webhooks_probe
+    (id, endpoint_id, kind, started_at, duration_ms, succeeded, reason, detail)
+SELECT {seed.ID.format(at="now()", n="(e.id::text || n)", salt="p")}, e.id, 'connect', now(), 10,
+       true, '', ''
+FROM generate_series(1, %(count)s) AS n, django_webhooks_endpoint e
+"""
 
 
 @contextmanager
@@ -61,6 +70,7 @@ def make(alias: str, *, subscriptions: int, deliveries: int, rebuild: bool, like
             _subscribe(subscriptions, alias)
         if deliveries:
             _fill(deliveries, alias)
+            _probe(alias)
         else:
             _empty(alias)
         # What a run that was broken off left.
@@ -83,6 +93,7 @@ def a_shelf(alias: str, number: int) -> int:
 def size(alias: str) -> dict[str, int]:
     """Return how many rows there are, and how much a database takes."""
     tables = {"subscriptions": "subscription", "deliveries": "delivery", "attempts": "attempt"}
+    tables["probes"] = "probe"
     counts = {name: _count(alias, table) for name, table in tables.items()}
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT pg_database_size(current_database())")
@@ -164,6 +175,13 @@ def _fill(deliveries: int, alias: str) -> None:
             )
         missing, since = missing - CHUNK, since + step
         stand.note(f"{max(0, missing):,} deliveries to make, {time.monotonic() - began:.0f} s")
+
+
+def _probe(alias: str) -> None:
+    """Make the probes that are missing."""
+    count = PROBES - _count(alias, "probe") // max(1, _count(alias, "endpoint"))
+    with connections[alias].cursor() as cursor:
+        cursor.execute(PROBES_ROWS, {"count": count})
 
 
 def _latest(alias: str) -> datetime | None:

@@ -13,6 +13,7 @@ is told with its reason. The exit status is 1 where ours is less than ten times 
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -94,6 +95,8 @@ def row(found: dict[str, Any], own: float) -> list[str]:
 
 def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
+    # What was begun is ended with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = stand.options(
         __doc__, deliveries=600, own=5000, runs=1, folder=str(FOLDER), pythons="", only=""
     )

@@ -144,7 +144,7 @@ def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Se
     )
 
 
-def _witnesses(patterns: Iterable[str]) -> list[models.Subquery]:
+def _witnesses(patterns: Iterable[str]) -> list[Any]:
     """Return a row of anybody's for each pattern, which tells whether nobody at all listens."""
     rows = EventTypePattern.objects.order_by()
     return [models.Subquery(rows.filter(pattern=one).values("pk")[:1]) for one in sorted(patterns)]
