@@ -42,7 +42,9 @@ def release_forgotten(*, using: str | None = None, now: datetime | None = None) 
     """
     using = using or outbox.database()
     now = now or timezone.now()
+    held = Delivery.objects.using(using).held().filter(subscription_id=OuterRef("subscription_id"))
     flowing = Health.objects.using(using).filter(
+        Exists(held),
         is_active=True,
         ramp__isnull=True,
         endpoint__disabled_at__isnull=True,
