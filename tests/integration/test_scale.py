@@ -14,12 +14,12 @@ from django_webhooks.models.owner import OwnerKey
 from django_webhooks.sending import listeners, upkeep
 from tests import factories
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.skipif(connection.vendor != "postgresql", reason="reads PostgreSQL's query plans"),
-]
+pytestmark = pytest.mark.django_db
+reads_plans = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="reads PostgreSQL's query plans"
+)
 
-COUNT = 4000
+COUNT = 2000
 OWNER = OwnerKey("shop.shop", "7")
 LONG_AGO = timezone.now() - timedelta(days=60)
 
@@ -46,8 +46,9 @@ def crowd():
         Health(endpoint=one, subscription=one.subscription, is_active=True, flowed_at=LONG_AGO)
         for one in doors
     )
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
     return rows
 
 
@@ -64,6 +65,7 @@ def plans_of(call):
     return found, "\n".join(plans)
 
 
+@reads_plans
 def test_an_event_of_one_owner_is_heard_without_reading_the_others(crowd):
     found, plan = plans_of(lambda: listeners.find([("order.paid", OWNER)], using="default"))
 
@@ -77,6 +79,7 @@ def test_an_event_of_one_owner_is_heard_without_reading_the_others(crowd):
     assert "Seq Scan on django_webhooks_health" not in plan
 
 
+@reads_plans
 @pytest.mark.usefixtures("crowd")
 def test_a_global_subscription_among_many_is_found_by_its_index():
     everything = factories.subscription(event_types=["*"], is_global=True)
@@ -99,6 +102,7 @@ def test_what_nobody_of_an_owner_hears_is_not_taken_for_unheard_of():
     assert listeners.anybody("order.paid")
 
 
+@reads_plans
 def test_a_sweep_looks_at_those_alone_that_changed(crowd):
     _, released = plans_of(upkeep.release_forgotten)
     _, read = plans_of(upkeep.release_readable)
@@ -106,7 +110,8 @@ def test_a_sweep_looks_at_those_alone_that_changed(crowd):
     assert "webhooks_sub_flow" in released
     assert "webhooks_health_flowed" in released
     assert "webhooks_sub_unreadable" in read
-    assert "Seq Scan on django_webhooks_" not in released + read
+    for table in ("subscription", "health", "endpoint"):
+        assert f"Seq Scan on django_webhooks_{table}" not in released + read
 
 
 def test_what_was_held_is_released_whether_its_subscription_or_its_endpoint_changed(crowd):
