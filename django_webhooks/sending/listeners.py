@@ -110,17 +110,18 @@ def _may_roll_back(using: str) -> bool:
 
 def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Sequence[Any]:
     patterns = {pattern for event_type in types for pattern in matching.candidates(event_type)}
-    rows = EventTypePattern.objects.using(using).filter(pattern__in=sorted(patterns)).order_by()
-    # Each part has an index. An OR of them would read all that listen to the pattern, whoever's.
-    parts = [rows.filter(subscription__is_global=True), rows.filter(pk__in=_witnesses(patterns))]
+    rows = EventTypePattern.objects.using(using).order_by()
+    concerned = models.Q(subscription__is_global=True)
     by_type: dict[str, list[str]] = {}
     for owner in owners:
         by_type.setdefault(owner.type, []).append(owner.id)
     for owner_type, owner_ids in by_type.items():
-        parts.append(
-            rows.filter(subscription__owner_type=owner_type, subscription__owner_id__in=owner_ids)
+        concerned |= models.Q(
+            subscription__owner_type=owner_type, subscription__owner_id__in=owner_ids
         )
-    first, *others = (part.values("pk") for part in parts)
+    # Each part has its indexes. With one OR, all that listen to the pattern would be read.
+    theirs = rows.filter(concerned, pattern__in=sorted(patterns)).values("pk")
+    anybodys = rows.filter(pk__in=_witnesses(patterns)).values("pk")
     open_door = Health.objects.using(using).filter(
         subscription_id=models.OuterRef("subscription_id"),
         is_active=True,
@@ -128,8 +129,7 @@ def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Se
         endpoint__disabled_at__isnull=True,
     )
     return list(
-        EventTypePattern.objects.using(using)
-        .filter(pk__in=first.union(*others))
+        rows.filter(pk__in=theirs.union(anybodys))
         .annotate(has_open_door=models.Exists(open_door))
         .order_by("subscription_id")
         .values_list(
