@@ -1,10 +1,11 @@
 """A receiver on loopback that costs as little as it can: ``python -m benchmarks.receiver``.
 
-Prints its ports, answers 204 to every POST, and prints how many it got when its input ends. With
-``--log`` it writes a line for each request: the moment by the machine's monotonic clock, which all
-processes share, the ``webhook-id``, the number of its port, and how many requests were not answered
-yet. A line of input changes how it answers from then on: ``ok``, ``500``, ``slow 5`` (seconds until
-the answer), ``hang`` (never), or ``drip`` (a byte of the answer now and then, never all of it).
+Prints its ports, answers 204 to every POST and how many those were to a GET, and prints it when its
+input ends. With ``--log`` it writes a line for each request: the moment by the machine's monotonic
+clock, which all processes share, the ``webhook-id``, the number of its port, and how many requests
+were not answered yet. A line of input changes how it answers from then on: ``ok``, ``500``,
+``slow 5`` (seconds until the answer), ``hang`` (never), or ``drip`` (a byte of the answer now and
+then, never all of it).
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class Receiver(asyncio.Protocol):
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = self.buffer[:end].lower()
+            if head.startswith(b"get "):
+                self.buffer = self.buffer[end + 4 :]
+                self.transport.write(_told(self.manner.count))
+                continue
             at = head.index(b"content-length:") + 15
             length = int(head[at:].split(b"\r\n", 1)[0])
             if len(self.buffer) < end + 4 + length:
@@ -99,6 +104,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--manner", default="ok")
     parser.add_argument("--log", type=argparse.FileType("w", bufsize=1))
     return parser.parse_args()
+
+
+def _told(count: int) -> bytes:
+    body = b"%d" % count
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
 async def main() -> None:

@@ -34,11 +34,15 @@ QUEUE = "webhooks"
 PATIENCE = 60
 
 
-def options(document: str | None, **counts: int) -> argparse.Namespace:
-    """Parse the command line: an option for each count, and ``--json``."""
+def options(document: str | None, **defaults: int | str) -> argparse.Namespace:
+    """Parse the command line: an option for each name, a flag where it is False, ``--json``."""
     parser = argparse.ArgumentParser(description=(document or "").split("\n")[0])
-    for name, default in counts.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    for name, default in defaults.items():
+        option = f"--{name.replace('_', '-')}"
+        if default is False:
+            parser.add_argument(option, action="store_true")
+        else:
+            parser.add_argument(option, type=type(default), default=default)
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     return parser.parse_args()
 
@@ -286,6 +290,11 @@ def machine() -> str:
         f"{psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}"
     )
+
+
+def note(text: str) -> None:
+    """Say how far it is, beside the result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def tell(
