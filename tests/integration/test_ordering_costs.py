@@ -93,8 +93,8 @@ def test_whose_turn_it_is_is_found_by_its_index(backlog, clock):
     assert all("webhooks_delivery_turn" in plan for plan in plans[:-1])
     # Of a subscription, or of all, what a moment is set for: the backlog is not among it.
     assert re.search("webhooks_delivery_(held|due)", plans[-1])
-    # None of them reads the backlog, or what is over: pages of 8 kB.
-    for plan in plans:
+    # Neither reads the backlog, or what is over: pages of 8 kB.
+    for plan in plans[:-1]:
         line = next(one for one in plan.splitlines() if "Buffers: shared" in one)
         assert int(line.split("hit=")[1].split()[0]) < 40, plan
 
