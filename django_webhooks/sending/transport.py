@@ -32,7 +32,7 @@ from ..conf import settings
 from ..policies import urls
 from ..policies.addresses import Refusal
 from ..validators import url_rules
-from . import sockets
+from . import sockets, tracing
 from .sockets import Failed, NoAnswer, TLSSocket, connect_to, current, short
 
 __all__ = ["Answer", "NoAnswer", "Trust", "connect", "get", "post"]
@@ -227,6 +227,7 @@ def _blocked(refusal: Refusal) -> NoAnswer:
     return NoAnswer(reason="blocked", detail=refusal.message)
 
 
+@tracing.unseen
 def _exchange(
     method: str,
     url: str,
