@@ -104,12 +104,14 @@ class Stage:
         until(is_ready, f"{arguments} was not ready")
         return child
 
-    def worker(self, *, pool: str = "prefork", concurrency: int = 2) -> subprocess.Popen[bytes]:
+    def worker(
+        self, *, pool: str = "prefork", concurrency: int = 2, **environment: str
+    ) -> subprocess.Popen[bytes]:
         """Start a Celery worker."""
         return self.start(
             "celery", "-A", "tests.acceptance.site.celery", "worker", "-P", pool,
             "-c", str(concurrency), "-l", "info", "-n", f"{uuid.uuid4().hex}@%h",
-            ready="ready.",
+            ready="ready.", **environment,
         )  # fmt: skip
 
     def beat(self) -> subprocess.Popen[bytes]:
