@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http
 import time
 from typing import Any
@@ -100,14 +101,19 @@ def bounded(reason: str) -> str:
     return reason
 
 
+# Found once, each: looking a label up costs as much as counting.
+_attempts = functools.cache(ATTEMPTS.labels)
+_attempt_duration = functools.cache(ATTEMPT_DURATION.labels)
+
+
 def _recorded(*, deliveries: Any, **kwargs: Any) -> None:
     EVENTS.inc()
     DELIVERIES.inc(len(deliveries))
 
 
 def _attempted(*, attempt: Any, delivery: Any, **kwargs: Any) -> None:
-    ATTEMPTS.labels(attempt.outcome, bounded(attempt.reason)).inc()
-    ATTEMPT_DURATION.labels(attempt.outcome).observe(attempt.duration_ms / 1000)
+    _attempts(attempt.outcome, bounded(attempt.reason)).inc()
+    _attempt_duration(attempt.outcome).observe(attempt.duration_ms / 1000)
     if limit := settings.WEBHOOKS_METRICS_SUBSCRIPTIONS:
         key = labelled.label(delivery.subscription_id, limit=limit)
         BY_SUBSCRIPTION.labels(key, attempt.outcome).inc()

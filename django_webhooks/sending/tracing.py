@@ -57,7 +57,7 @@ _attempt: ContextVar[Any] = ContextVar("webhooks_attempt_span", default=None)
 def emitting(events: Sequence[Event | None]) -> Iterator[None]:
     """Trace the record of events, and let each remember the span that recorded it."""
     recorded = [event for event in events if event is not None]
-    if not IS_INSTALLED or not recorded:
+    if not recorded or not _is_on():
         yield
         return
     types = {event.type for event in recorded}
@@ -80,6 +80,8 @@ def attempted(make: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.wraps(make)
     def traced(job: Job, *, now: datetime) -> Result:
+        if not _is_on():
+            return make(job, now=now)
         event = job.delivery.event
         parent, links = _origin(event, now=now)
         message = {
@@ -131,6 +133,14 @@ def unseen(exchange: Callable[P, R]) -> Callable[P, R]:
             contexts.detach(token)
 
     return quiet
+
+
+def _is_on() -> bool:
+    """Say whether there is somebody who takes spans: until a project says who, there is nobody."""
+    if not IS_INSTALLED:
+        return False
+    nobody = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+    return not isinstance(trace.get_tracer_provider(), nobody)
 
 
 def _may_send(subscription: Subscription) -> bool:
