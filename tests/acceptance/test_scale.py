@@ -12,6 +12,7 @@ import pytest
 from kombu import Connection
 
 from tests.receivers import Answer
+from tests.services import REQUIRED
 from tests.unit.test_docs import page
 
 from .conftest import RABBITMQ, REDIS
@@ -110,7 +111,7 @@ def test_a_worker_that_is_killed_loses_nothing(stage, receiver):
 def bouncer(stage, tmp_path):
     """Let the stage reach its database through PgBouncer, in transaction mode."""
     if not PGBOUNCER:
-        pytest.skip("needs PgBouncer")
+        (pytest.fail if REQUIRED else pytest.skip)("needs PgBouncer")
     made = Bouncer(tmp_path, connections=3)
     stage.database = made.before(stage.database)
     _, stage.recipe, _ = recipes("PostgreSQL: connections")
@@ -146,7 +147,6 @@ def test_many_processes_share_few_connections_of_pgbouncer(stage, receiver):
 
 @pytest.mark.stacks(REDIS)
 def test_psycopgs_pool_in_a_worker_of_threads(stage, receiver):
-    pytest.importorskip("psycopg_pool")
     _, _, stage.recipe = recipes("PostgreSQL: connections")
     stage.subscribe(receiver.url)
     stage.emit(100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from datetime import timedelta
 from urllib.request import urlopen
 
 import pytest
+import yaml
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.dispatch import Signal
@@ -19,16 +21,30 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from django_webhooks import metrics, signals
 from django_webhooks.metrics import counting, exposition, rows
-from django_webhooks.models import Delivery, Endpoint, Health, InboxMessage, Pulse, Subscription
+from django_webhooks.models import (
+    Attempt,
+    Delivery,
+    Endpoint,
+    Health,
+    InboxMessage,
+    Pulse,
+    Subscription,
+)
+from django_webhooks.policies.health import NO_ANSWER
 from django_webhooks.sending import dispatch, leases, statistics
 from django_webhooks.sending.clock import DatabaseClock
 from tests import factories
 from tests.acceptance.stage import free_port
 from tests.factories import Clock
 from tests.receivers import receiving
+from tests.unit.test_docs import page
+from tests.unit.test_docs import rows as rows_of
 
 pytestmark = pytest.mark.django_db
 TOKEN = "a-token-of-more-than-16"
+#: Reasons of attempts that are of our own making, and tasks that have a pulse.
+REASONS = {"internal", "blocked"}
+TASKS = {"sweep", "check_health"}
 
 
 @pytest.fixture
@@ -427,3 +443,71 @@ def test_where_the_package_is_missing_a_check_says_so_and_nothing_fails():
     )
 
     assert told == "False ['webhooks.W024']"
+
+
+class TestTheDocumentation:
+    """What docs/howto/watch.md says of metrics."""
+
+    TEXT = page("howto/watch.md")
+
+    @pytest.fixture
+    def told(self, counted):
+        """The families that a scrape tells: kinds and labels by name."""
+        Pulse.objects.create(name="sweep")
+        for instrument in (counting.ATTEMPTS, counting.BY_SUBSCRIPTION):
+            instrument.labels("outcome", "reason")
+        for instrument in (
+            counting.ATTEMPT_DURATION,
+            counting.GIVEN_UP,
+            counting.ENDPOINT_CHANGES,
+            counting.SWITCHES,
+        ):
+            instrument.labels("label")
+        text = exposition.answer("")[0].decode()
+        return {
+            f"{one.name}_total" if one.type == "counter" else one.name: (
+                one.type,
+                {name for sample in one.samples for name in sample.labels} - {"le"},
+                {sample.name for sample in one.samples},
+            )
+            for one in text_string_to_metric_families(text)
+            # When each counter began, which prometheus_client adds.
+            if not one.name.endswith("_created")
+        }
+
+    def test_each_metric_is_there_with_its_kind_and_labels_and_no_other(self, told):
+        documented = {
+            f"{metrics.PREFIX}{row[0]}": (row[1], set(re.findall(r"`(\w+)`", f"`{row[2]}`")))
+            for row in rows_of(self.TEXT)
+            if row[1] in {"counter", "gauge", "histogram"}
+        }
+
+        assert documented == {name: (kind, labels) for name, (kind, labels, _) in told.items()}
+
+    def test_alerts_name_metrics_labels_and_values_that_exist(self, told):
+        blocks = re.findall(r"```yaml\n(.*?)```", self.TEXT, re.S)
+        [group] = next(one for one in map(yaml.safe_load, blocks) if "groups" in one)["groups"]
+        samples_told = {name: labels for _, labels, names in told.values() for name in names}
+
+        assert len(group["rules"]) == len({rule["alert"] for rule in group["rules"]}) >= 8
+        for rule in group["rules"]:
+            assert set(rule) <= {"alert", "expr", "for", "annotations"}
+            used = re.findall(r"(django_webhooks_\w+)(?:\{(.*?)\})?", rule["expr"])
+            assert used, rule["alert"]
+            assert rule["expr"].count("(") == rule["expr"].count(")")
+            for name, matchers in used:
+                assert name in samples_told, name
+                assert set(re.findall(r"(\w+)[!=]~?=?\"", matchers)) <= samples_told[name]
+        values = re.findall(r'\{\w+!?[=~]+"([\w|]+)"\}', str(group))
+        known = {*Attempt.Outcome.values, *Health.State.values, *NO_ANSWER, *REASONS, *TASKS}
+        assert {one for value in values for one in value.split("|")} <= known
+
+    def test_figures_to_worry_about_exist(self, told):
+        section = self.TEXT.partition("## What to look at")[2]
+        used = {
+            re.search(r"(\w+)(?:\{.*\})?`?$", row[0])[1]
+            for row in rows_of(section)
+            if row[0] not in {"figure"} and not set(row[0]) <= {"-"}
+        }
+
+        assert {f"{metrics.PREFIX}{name}" for name in used} <= set(told)
