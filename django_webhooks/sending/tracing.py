@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
 
@@ -23,8 +23,8 @@ from ..conf import settings
 from ..models import Event, Subscription
 
 try:
-    from opentelemetry import context as contexts
     from opentelemetry import trace
+    from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanKind, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError:  # The extra "tracing" is not installed.
@@ -33,14 +33,9 @@ else:
     IS_INSTALLED = True
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
-
     from .attempt import Job, Result
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 #: The header of https://www.w3.org/TR/trace-context/, and the only one of it that is sent.
 HEADER = "traceparent"
@@ -114,27 +109,6 @@ def headers(subscription: Subscription) -> dict[str, str]:
     return {HEADER: value} if value else {}
 
 
-def unseen(exchange: Callable[P, R]) -> Callable[P, R]:
-    """Keep instrumentations of HTTP libraries off our requests.
-
-    They would add their own traceparent, and with it tracestate and baggage, for strangers to read.
-    """
-    if not IS_INSTALLED:
-        return exchange
-    # What opentelemetry.instrumentation.utils.suppress_http_instrumentation sets.
-    key = getattr(contexts, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation")
-
-    @functools.wraps(exchange)
-    def quiet(*args: P.args, **kwargs: P.kwargs) -> R:
-        token = contexts.attach(contexts.set_value(key, True))
-        try:
-            return exchange(*args, **kwargs)
-        finally:
-            contexts.detach(token)
-
-    return quiet
-
-
 def _is_on() -> bool:
     """Say whether there is somebody who takes spans: until a project says who, there is nobody."""
     if not IS_INSTALLED:
@@ -156,7 +130,7 @@ def _may_send(subscription: Subscription) -> bool:
 
 def _origin(event: Event, *, now: datetime) -> tuple[Context, list[Link]]:
     """Return in which context an attempt is made, and what it is linked to."""
-    nothing = contexts.Context()
+    nothing = Context()
     if not event.trace_parent:
         return nothing, []
     carrier = {HEADER: event.trace_parent}
