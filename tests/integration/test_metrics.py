@@ -9,6 +9,7 @@ import sys
 import textwrap
 from datetime import timedelta
 from urllib.request import urlopen
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -205,7 +206,10 @@ class TestRows:
             factories.record(data={"id": number})
         keys = list(Delivery.objects.order_by("pk").values_list("pk", flat=True))
         Delivery.objects.filter(pk=keys[0]).update(due_at=now - timedelta(seconds=90))
-        Delivery.objects.filter(pk=keys[1]).update(due_at=now - timedelta(seconds=20))
+        # Whose worker died: its lease has ended.
+        Delivery.objects.filter(pk=keys[1]).update(
+            due_at=now - timedelta(seconds=20), lease_token=uuid4()
+        )
         Delivery.objects.filter(pk=keys[2]).update(due_at=None)
         Delivery.objects.filter(pk=keys[4]).update(due_at=now)
         Delivery.objects.filter(pk=keys[3]).update(due_at=now + timedelta(hours=2))
