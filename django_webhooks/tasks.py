@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,7 @@ from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
+    keeping,
     notices,
     outbox,
     probes,
@@ -69,8 +71,9 @@ class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type 
 )
 def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
-    pulses.beat("deliver")
-    drained = dispatch.drain([UUID(one) for one in delivery_ids])
+    with _connection(self):
+        pulses.beat("deliver")
+        drained = dispatch.drain([UUID(one) for one in delivery_ids])
     if drained.is_more_due:
         deliver.delay()
     wait = drained.next_in
@@ -142,8 +145,9 @@ def notify() -> int:
 )
 def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
     """Handle the received messages named, and whatever else is due."""
-    pulses.beat("handle")
-    drained = background.drain([UUID(one) for one in message_ids])
+    with _connection(self):
+        pulses.beat("handle")
+        drained = background.drain([UUID(one) for one in message_ids])
     if drained.is_more_due:
         handle.delay()
     wait = drained.next_in
@@ -204,6 +208,13 @@ def audit() -> int:
 def tally() -> int:
     """Count what was delivered and attempted, for the overview and the statistics."""
     return tallies.count()
+
+
+def _connection(task: DeliveryTask) -> AbstractContextManager[None]:
+    # What is run eagerly is run on the connection of whoever asked for it.
+    if task.request.is_eager:
+        return nullcontext()
+    return keeping.connection(using=outbox.database())
 
 
 def begin_replay(bulk_replay_id: str) -> None:

@@ -157,7 +157,7 @@ def test_psycopgs_pool_in_a_worker_of_threads(stage, receiver):
 
 
 @pytest.mark.stacks(REDIS)
-def test_connections_are_kept_for_some_tasks(stage, receiver):
+def test_connections_are_kept_between_tasks(stage, receiver):
     stage.recipe, _, _ = recipes("PostgreSQL: connections")
     stage.subscribe(receiver.url)
     stage.worker(concurrency=1)
