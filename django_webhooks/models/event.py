@@ -34,6 +34,13 @@ class Event(Owned):
         editable=False,
         help_text=_("How many webhooks, one causing the next, led to it."),
     )
+    trace_parent = models.CharField(
+        _("trace"),
+        max_length=55,
+        blank=True,
+        editable=False,
+        help_text=_("The traceparent of what recorded it, where that was traced."),
+    )
     created_at = models.DateTimeField(_("recorded"), default=timezone.now)
 
     if TYPE_CHECKING:
