@@ -35,6 +35,7 @@ class EventAdmin(RecordAdmin):
         "idempotency_key",
         "ordering_key",
         "recorded",
+        "trace_parent",
         "sent",
     )
 

@@ -87,6 +87,14 @@ def _is_callable(value: Any) -> bool:
     return callable(value)
 
 
+def _is_flag_or_callable(value: Any) -> bool:
+    return _is_flag(value) or _is_callable(value)
+
+
+def _is_token(value: Any) -> bool:
+    return value == "" or (isinstance(value, str) and len(value) >= 16 and value.isascii())
+
+
 def _is_scope(value: Any) -> bool:
     return value is None or _is_callable(value)
 
@@ -283,6 +291,22 @@ RULES = [
             "webhooks.E064",
             "WEBHOOKS_FRESH_SHARE",
             (lambda value: is_number(value) and 0 < value < 1, "above 0 and less than 1"),
+        ),
+        ("webhooks.E071", "WEBHOOKS_METRICS", _FLAG),
+        (
+            "webhooks.E072",
+            "WEBHOOKS_METRICS_TOKEN",
+            (_is_token, "empty or a text of at least 16 ASCII characters"),
+        ),
+        (
+            "webhooks.E073",
+            "WEBHOOKS_METRICS_SUBSCRIPTIONS",
+            (lambda value: value == 0 or _is_count(value), "a whole number, or 0"),
+        ),
+        (
+            "webhooks.E074",
+            "WEBHOOKS_SEND_TRACEPARENT",
+            (_is_flag_or_callable, "True or False, or a callable or its path"),
         ),
     ]
 ]
