@@ -97,7 +97,10 @@ def _inbox(*, using: str, now: datetime) -> Iterator[GaugeMetricFamily]:
 def _leased(rows: QuerySet[Delivery], *, now: datetime) -> int:
     # A lease ends soon: what is due later is not even looked at.
     ends = now + timedelta(seconds=settings.WEBHOOKS_LEASE_SECONDS)
-    soon = rows.filter(due_at__gt=now, due_at__lte=ends).order_by("due_at")
+    # The index begins with the priority.
+    soon = rows.filter(
+        priority__in=Delivery.Priority.values, due_at__gt=now, due_at__lte=ends
+    ).order_by()
     return int(soon[:COUNTED].aggregate(leased=Count("lease_token"))["leased"])
 
 
