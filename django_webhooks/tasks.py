@@ -25,6 +25,7 @@ from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
+    limits,
     notices,
     outbox,
     probes,
@@ -87,6 +88,7 @@ def sweep() -> None:
     upkeep.release_forgotten()
     now = DatabaseClock(using=outbox.database())()
     upkeep.nudge(now=now)
+    limits.nudge(now=now, using=outbox.database())
     batch = settings.WEBHOOKS_BATCH_SIZE
     # What was released just now has a later moment.
     due = upkeep.count_due(limit=batch * MAX_WAKE_UPS, now=now + timedelta(seconds=1))

@@ -50,6 +50,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Those that wait for their subscription rather than for a moment."""
         return self.waiting().filter(due_at__isnull=True)
 
+    def oldest_first(self) -> DeliveryQuerySet:
+        """These, which are held, in the order of their index: none is sorted to find the first."""
+        return self.order_by("due_at", "pk")
+
     def succeeded(self) -> DeliveryQuerySet:
         """Those that arrived."""
         return self.filter(status=Delivery.Status.SUCCEEDED)
@@ -62,7 +66,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Make those that are held due now, the oldest first, and return how many that were."""
         held = self.held()
         if limit is not None:
-            oldest = list(held.order_by("pk").values_list("pk", flat=True)[:limit])
+            oldest = list(held.oldest_first().values_list("pk", flat=True)[:limit])
             held = held.filter(pk__in=oldest)
         return held.update(due_at=DatabaseNow())
 
@@ -194,9 +198,9 @@ class Delivery(models.Model):
                 condition=models.Q(due_at__isnull=False),
                 name="webhooks_delivery_due",
             ),
-            # What is held, by subscription.
+            # What is held, by subscription, the oldest first.
             models.Index(
-                fields=["subscription", "due_at"],
+                fields=["subscription", "due_at", "id"],
                 condition=models.Q(status="waiting"),
                 name="webhooks_delivery_held",
             ),

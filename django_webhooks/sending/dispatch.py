@@ -15,6 +15,7 @@ from ..policies.retry import RetryPolicy, TryAgain
 from . import attempt, health, leases, ledger, outbox, routes, upkeep
 from .attempt import Job, Result
 from .clock import DatabaseClock
+from .pacing import Pacer
 from .window import Window
 
 #: Seconds between two looks for results, and for new work while requests are under way.
@@ -59,6 +60,7 @@ def drain(
         run.work()
     finally:
         run.window.close()
+        run.pacer.end()
     return run.drained
 
 
@@ -135,6 +137,7 @@ class _Run:
             per_key=settings.WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT,
             is_urgent=_is_urgent,
         )
+        self.pacer = Pacer(self.window, clock=clock, using=using)
         self._ends = time.monotonic() + settings.WEBHOOKS_DRAIN_SECONDS
         self._looked_at = float("-inf")
         self._found = 0
@@ -156,8 +159,16 @@ class _Run:
             if time.monotonic() - self._refreshed_at >= REFRESH and self.window.slow_keys:
                 self._refresh(set(self._subscriptions))
             if self.window.is_empty and (self._is_ending() or not self._found):
-                break
-        now = self.clock()
+                if self._is_ending() or not self.pacer.lingers():
+                    break
+                self._found = 1
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Say what is left, and when to look again."""
+        now, moment = self.clock(), self.pacer.next_moment()
+        if moment is not None:
+            self._next_at = min(moment, self._next_at or moment)
         due = Delivery.objects.using(self.using).due(now)
         if self._is_ending() and due.exists():
             self.drained = replace(self.drained, is_more_due=True)
@@ -203,14 +214,16 @@ class _Run:
 
     def _submit(self, lease: leases.Lease) -> None:
         planner = _Planner(clock=self.clock, until=lease.until, using=self.using)
-        held = []
+        held, jobs = [], []
         for delivery in lease.deliveries:
             job = planner.plan(delivery)
             if job is None:
                 held.append(delivery)
             else:
-                self._subscriptions[job.subscription.pk] = job.subscription
-                self.window.submit((job, lease.until), key=job.subscription.pk)
+                jobs.append(job)
+        for job in self.pacer.admit(jobs, lease):
+            self._subscriptions[job.subscription.pk] = job.subscription
+            self.window.submit((job, lease.until), key=job.subscription.pk)
         if held:
             leases.hold(held, using=self.using)
         if planner.unreadable:
@@ -220,6 +233,8 @@ class _Run:
         job, until = leased
         now = self.clock()
         if now + timedelta(seconds=job.subscription.attempt_timeout) >= until:
+            return _Unbegun(job)
+        if self.pacer.is_stale(job, until=until, now=now):
             return _Unbegun(job)
         latest = self._subscriptions[job.subscription.pk]
         if latest is not job.subscription and not job.is_trial:
@@ -253,6 +268,7 @@ class _Run:
         recorded = ledger.record(finished, now=self.clock(), using=self.using)
         if recorded.changed:
             self._refresh(recorded.changed)
+        if recorded.changed or recorded.released:
             # What was brought forward, or released, is due now.
             self._found = max(self._found, 1)
         entries = recorded.entries

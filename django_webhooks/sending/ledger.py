@@ -19,7 +19,7 @@ from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
 from ..policies import retry
 from ..policies.retry import Decision, Done, GiveUp, TryAgain
-from . import health, masking
+from . import health, limits, masking
 from .attempt import Result
 from .transport import Answer, NoAnswer
 
@@ -45,10 +45,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What was decided where the lease still held, and the subscriptions whose routes changed."""
+    """What was decided where the lease still held, and the subscriptions whose routes changed.
+
+    ``released`` is how many deliveries are due because the requests that ended made room.
+    """
 
     entries: Sequence[Entry]
     changed: Set[UUID]
+    released: int = 0
 
 
 def record(
@@ -68,7 +72,7 @@ def record(
     while True:
         try:
             with transaction.atomic(using=using):
-                current, weighing = _store(entries, now=now, using=using)
+                current, weighing, released = _store(entries, now=now, using=using)
             break
         except (OperationalError, InterfaceError) as error:
             pause = next(pauses, None)
@@ -82,7 +86,7 @@ def record(
     kept = [entry for entry in entries if entry.delivery.pk in current]
     for endpoint, reason in weighing.disabled.items():
         signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
-    return Recorded(entries=kept, changed=weighing.changed)
+    return Recorded(entries=kept, changed=weighing.changed, released=released)
 
 
 def _entry(result: Result, *, now: datetime) -> Entry:
@@ -135,12 +139,15 @@ def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) 
 
 def _store(
     entries: Sequence[Entry], *, now: datetime, using: str
-) -> tuple[set[UUID], health.Weighing]:
+) -> tuple[set[UUID], health.Weighing, int]:
     """Write attempts, moves and evidence.
 
-    Return the deliveries whose lease still held, and what the evidence brought.
+    Return the deliveries whose lease still held, what the evidence brought, and how many others
+    were released.
     """
     weighing = health.begin([entry.result for entry in entries], now=now, using=using)
+    jobs = [entry.result.job for entry in entries]
+    flows = limits.lock(jobs, using=using)
     rows = Delivery.objects.using(using)
     held = dict(
         rows.filter(pk__in=[entry.delivery.pk for entry in entries])
@@ -164,7 +171,7 @@ def _store(
     )
     _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
     weighing.finish()
-    return current, weighing
+    return current, weighing, limits.make_room(flows, jobs, now=now, using=using)
 
 
 def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:

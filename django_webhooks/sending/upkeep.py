@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from ..conf import settings
 from ..models import Attempt, Delivery, Event, Health, Probe, SigningKey, Subscription
-from . import health, outbox, routes
+from ..models.flow import let_flow
+from . import health, limits, outbox, routes
 from .clock import DatabaseClock
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,13 @@ def release_forgotten(*, using: str | None = None, now: datetime | None = None) 
         subscription__unreadable_since__isnull=True,
     )
     changed = Q(subscription__flow_changed_at__gte=now - RECENT) | Q(flowed_at__gte=now - RECENT)
-    keys = list(flowing.filter(changed).order_by().values_list("subscription_id", flat=True))
+    rows = flowing.filter(changed).order_by().select_related("subscription")
+    found = [door.subscription for door in rows]
+    for subscription in found:
+        if subscription.limits:
+            # What it holds may be no more than its limits ask for.
+            limits.note_forgotten(subscription.pk, using=using)
+    keys = [one.pk for one in found if not one.limits]
     if not keys:
         return 0
     return Delivery.objects.using(using).filter(subscription_id__in=keys).release()
@@ -90,7 +97,7 @@ def release_readable(*, using: str | None = None, now: datetime | None = None) -
             )
             if subscription.is_active and flowing.exists():
                 deliveries = Delivery.objects.using(using).filter(subscription=subscription)
-                released += deliveries.release()
+                released += let_flow(subscription, deliveries)
         logger.info("What subscription %s needs can be decrypted again.", subscription.pk)
     return released
 
@@ -124,7 +131,9 @@ def nudge(*, using: str | None = None, now: datetime | None = None) -> int:
             ramping = next((one for one in locked if one.is_active and one.ramp is not None), None)
             if ramping is not None:
                 count = max(1, ramping.ramp or 0)
-                released += health.release(deliveries, ramping, count=count, using=using)
+                released += health.release(
+                    deliveries, ramping, subscription=subscription, count=count
+                )
             elif not any(one.is_active for one in locked):
                 released += deliveries.release(limit=1)
     return released

@@ -122,6 +122,11 @@ class Window(Generic[Job, Result]):
         with self._startable_changed:
             return set(self._queues) | {key for key, began in self._began.items() if began}
 
+    def load(self, key: Hashable) -> int:
+        """Return how many jobs of a key are queued or under way."""
+        with self._startable_changed:
+            return len(self._queues.get(key, ())) + len(self._began.get(key, ()))
+
     def crowded_keys(self, *, beyond: int) -> set[Hashable]:
         """Keys with more jobs queued than that."""
         with self._startable_changed:

@@ -84,8 +84,8 @@ def test_a_sweep_of_much_costs_as_much_as_a_sweep_of_nothing():
         tasks.sweep()
 
     # What cannot be read, subscriptions that changed, what they held, the clock, what stalled,
-    # the count, bulk replays, the inbox, the audit trail.
-    assert idle.verbs() == ["SELECT", "SELECT", "UPDATE", *["SELECT"] * CLOCK, *["SELECT"] * 5]
+    # what waits for limits, the count, bulk replays, the inbox, the audit trail.
+    assert idle.verbs() == ["SELECT", "SELECT", "UPDATE", *["SELECT"] * CLOCK, *["SELECT"] * 6]
     assert busy.verbs() == idle.verbs()
 
 
@@ -94,7 +94,7 @@ def test_a_sweep_where_nobody_ever_listened():
     with Statements() as statements:
         tasks.sweep()
 
-    assert statements.verbs() == ["SELECT"] * (7 + CLOCK)
+    assert statements.verbs() == ["SELECT"] * (8 + CLOCK)
 
 
 def test_what_is_due_is_counted_no_further_than_asked():
