@@ -96,5 +96,7 @@ def let_flow(subscription: Subscription, deliveries: DeliveryQuerySet) -> int:
     """
     if not subscription.limits:
         return deliveries.release()
+    if not deliveries.held().exists():
+        return 0
     note_backlog(subscription.pk, using=deliveries.db)
     return deliveries.release(limit=settings.WEBHOOKS_BATCH_SIZE)

@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: Seconds that a comparison of floats and microseconds may be wrong by.
-EPSILON = 1e-6
+#: Seconds by which one may go too early: moments are whole microseconds, and errors add up to that.
+EPSILON = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,5 +83,4 @@ def _ahead(state: datetime | None, *, rate: float, now: datetime) -> float:
 
 
 def _later(now: datetime, seconds: float) -> datetime:
-    # Rounded up: many roundings down would add up to a request too many.
-    return now + timedelta(microseconds=math.ceil(seconds * 1e6 - 1e-3))
+    return now + timedelta(seconds=seconds)

@@ -42,7 +42,7 @@ from ..policies.rate import Limits
 from . import routes
 from .attempt import Job
 from .leases import Lease
-from .turns import AHEAD, FAR, Turns, in_flight
+from .turns import FAR, Turns, in_flight
 
 
 @dataclass(kw_only=True)
@@ -86,7 +86,7 @@ def admit(
             go, denied = turns.ask(own, lease=lease, places=places(key, turns.limits))
             admitted.go += go
             admitted.denied += denied
-            if denied and turns.watch(run):
+            if turns.watch(run):
                 admitted.watched.add(key)
             turns.save()
     return admitted
@@ -109,7 +109,7 @@ def make_room(flows: Mapping[UUID, Flow], jobs: Iterable[Job], *, now: datetime,
     released = 0
     for key in waiting:
         turns = _turns(flows[key], subscriptions[key], busy, now=now, using=using)
-        released += turns.release(until=now + AHEAD)
+        released += turns.release()
         turns.save()
     return released
 
@@ -125,7 +125,7 @@ def nudge(*, now: datetime, using: str) -> int:
                 continue
             busy = in_flight([key], now=now, using=using)
             turns = _turns(flow, subscription, busy, now=now, using=using)
-            released += turns.release(until=now + FAR)
+            released += turns.release(ahead=FAR)
             turns.save()
     return released
 

@@ -78,11 +78,12 @@ class Turns:
                 is_for_a_place=count == wanted,
             )
         if self.flow.turn is not None and not self._has_reserved_enough():
-            self.release(until=self.now + AHEAD)
+            self.release()
         return go, denied
 
-    def release(self, *, until: datetime) -> int:
+    def release(self, *, ahead: timedelta = AHEAD) -> int:
         """Release what is held, oldest first, as far as there is room; return how many."""
+        until = self.now + self._at_least_one(ahead)
         if not self.limits:
             self.flow.turn = self.flow.reserved_until = None
             return self._rows.release()
@@ -109,6 +110,9 @@ class Turns:
         """Say whether this run is to wait for the next moment, because nobody else does."""
         flow = self.flow
         if self.limits.rate is None:
+            return False
+        is_reserved = flow.reserved_until is not None and flow.reserved_until > self.now
+        if flow.turn is None and not is_reserved:
             return False
         is_watched = flow.watched_until is not None and flow.watched_until > self.now
         if is_watched and flow.watcher != run:
@@ -140,11 +144,18 @@ class Turns:
         endpoints = [one for one in self.subscription.endpoints.all() if hasattr(one, "health")]
         return self.subscription.is_active and any(one.health.flows for one in endpoints)
 
+    def _at_least_one(self, ahead: timedelta) -> timedelta:
+        """Return how far ahead to look for moments, so that there is one."""
+        if self.limits.rate is None or self.limits.rate >= 1:
+            return ahead
+        return max(FAR, timedelta(seconds=1.5 / self.limits.rate))
+
     def _is_behind(self, delivery: Delivery) -> bool:
         flow = self.flow
         if flow.turn is None or flow.reserved_until is None or flow.reserved_until <= self.now:
             return False
-        return delivery.pk > flow.turn
+        # What a slow start releases, or a trial, is as new as it is.
+        return delivery.pk > flow.turn and self._flows
 
     def _has_reserved_enough(self) -> bool:
         reserved = self.flow.reserved_until
@@ -168,11 +179,14 @@ class Turns:
         if self.limits.rate is None:
             return [self.now] * max(0, count), self.now + PRECEDENCE
         flow = self.flow
-        states = [one for one in (flow.used_until, flow.reserved_until) if one is not None]
         # A lower rate, or a clock that was set back, left what is further ahead.
-        furthest = self.now + FAR + timedelta(seconds=1 + 1 / self.limits.rate)
+        used = self.now + timedelta(seconds=max(1, 1 / self.limits.rate))
+        reserved = used + self._at_least_one(FAR)
+        state = max(
+            min(flow.used_until or self.now, used), min(flow.reserved_until or self.now, reserved)
+        )
         return policy.reserve(
-            min(max(states), furthest) if states else None,
+            state,
             count=max(0, count),
             rate=self.limits.rate,
             now=self.now,
@@ -202,7 +216,8 @@ class Turns:
                 # Those that are newer are released with what is held, in its order.
                 held = [*held, *(key for key in waiting if key > flow.turn)]
                 waiting = [key for key in waiting if key <= flow.turn]
-            moments = self._reserve(len(waiting), until=self.now + FAR)
+            until = self.now + self._at_least_one(FAR)
+            moments = self._reserve(len(waiting), until=until)
         held = [*held, *waiting[len(moments) :]]
         waiting = waiting[: len(moments)]
         _schedule(leased, waiting, moments, lease_token=None)
@@ -241,11 +256,11 @@ def _schedule(
 ) -> None:
     """Write the moments of these deliveries, in one statement."""
     together: dict[datetime, list[UUID]] = {}
-    is_crowded = len(moments) > 1 and (moments[-1] - moments[0]).total_seconds() * GRAINS < len(
-        moments
-    )
+    different = len(set(moments)) - 1
+    is_crowded = different > 0 and different > (moments[-1] - moments[0]).total_seconds() * GRAINS
     for key, moment in zip(keys, moments, strict=True):
-        together.setdefault(_rounded(moment) if is_crowded else moment, []).append(key)
+        is_rounded = is_crowded and moment != moments[0]
+        together.setdefault(_rounded(moment) if is_rounded else moment, []).append(key)
     if together:
         cases = [When(pk__in=own, then=Value(moment)) for moment, own in together.items()]
         due_at = Case(*cases, output_field=DateTimeField())

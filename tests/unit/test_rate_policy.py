@@ -66,9 +66,7 @@ def test_moments_are_reserved(rate, state, count, seconds):
 
 @given(
     rate=st.floats(0.05, 500),
-    steps=st.lists(
-        st.tuples(st.floats(0, 5), st.integers(0, 40)), min_size=1, max_size=60
-    ),
+    steps=st.lists(st.tuples(st.floats(0, 5), st.integers(0, 40)), min_size=1, max_size=60),
 )
 def test_no_stretch_of_time_sees_more_than_a_burst_and_the_rate(rate, steps):
     state, now, went = None, 0.0, []
@@ -83,7 +81,7 @@ def test_no_stretch_of_time_sees_more_than_a_burst_and_the_rate(rate, steps):
         total = 0
         for end, count in went[index:]:
             total += count
-            assert total <= burst + rate * (end - start) + 1e-3
+            assert total <= burst + rate * (end - start + 1e-3)
 
 
 @given(rate=st.floats(0.05, 500), state=st.floats(-10, 10), wanted=st.integers(1, 400))
