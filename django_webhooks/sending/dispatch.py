@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,7 +12,7 @@ from ..conf import settings
 from ..models import Delivery, Endpoint, Subscription
 from ..policies.health import Evidence
 from ..policies.retry import RetryPolicy, TryAgain
-from . import attempt, health, leases, ledger, outbox, routes, upkeep
+from . import attempt, health, leases, ledger, outbox, routes, slowness, upkeep
 from .attempt import Job, Result
 from .clock import DatabaseClock
 from .pacing import Pacer
@@ -136,6 +136,7 @@ class _Run:
             size=settings.WEBHOOKS_MAX_IN_FLIGHT,
             per_key=settings.WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT,
             is_urgent=_is_urgent,
+            slowness=slowness.memory,
         )
         self.pacer = Pacer(self.window, clock=clock, using=using)
         self._ends = time.monotonic() + settings.WEBHOOKS_DRAIN_SECONDS
@@ -180,7 +181,9 @@ class _Run:
         """Lease due work and submit it."""
         # What is slow, or at the end all that is under way, must not delay the end or the others;
         # what has enough queued here is left to other workers.
-        passed_over = self.window.keys_under_way if self._is_ending() else self.window.slow_keys
+        passed_over = self.window.slow_keys
+        if self._is_ending():
+            passed_over = self.window.keys_under_way | self._known_to_be_slow()
         crowded = self.window.crowded_keys(beyond=settings.WEBHOOKS_BATCH_SIZE // 2)
         lease = leases.take(
             now=self.clock(),
@@ -193,6 +196,11 @@ class _Run:
         found = len(lease.deliveries) if ids is None else 1
         self._looked_at, self._found = time.monotonic(), found
         self._submit(lease)
+
+    def _known_to_be_slow(self) -> set[Hashable]:
+        """Return those that would make the end of this run later and later."""
+        now = time.monotonic()
+        return {key for key in self._subscriptions if slowness.memory.is_slow(key, now=now)}
 
     def _is_ending(self) -> bool:
         return time.monotonic() >= self._ends

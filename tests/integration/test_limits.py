@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
 from datetime import timedelta
 
 import pytest
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
-from django.utils import timezone
 
 from django_webhooks import tasks
 from django_webhooks.models import Attempt, Delivery, Flow, Health, Subscription
