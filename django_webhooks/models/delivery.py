@@ -13,7 +13,7 @@ has no endpoint. What is over has no ``due_at``, so the index of due work holds 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from django.db import models
@@ -291,7 +291,12 @@ class Delivery(models.Model):
                 "time": _moment(self.due_at)
             }
         if self.due_at is None:
-            return self._explain_held()
+            return self._explain_held(now)
+        if not self.attempts_made and self.due_at > now and subscription and subscription.limits:
+            return gettext(
+                "Waits because of the limit of its subscription (%(limit)s); its turn is at "
+                "%(time)s."
+            ) % {"limit": subscription.limit_words, "time": _moment(self.due_at)}
         if not self.attempts_made:
             return gettext("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
         return gettext(
@@ -302,7 +307,7 @@ class Delivery(models.Model):
             "time": _moment(self.due_at),
         }
 
-    def _explain_held(self) -> str:
+    def _explain_held(self, now: datetime) -> str:
         if self.subscription is None:
             return gettext("Waits without a subscription; cancel it.")
         if self.subscription.unreadable_since is not None:
@@ -314,6 +319,8 @@ class Delivery(models.Model):
         usable = [door for door in doors if door.endpoint.is_usable]
         if not usable:
             return gettext("Waits because its subscription has no endpoint, or all are disabled.")
+        if any(door.flows for door in usable) and self.subscription.limits:
+            return self._explain_limit(self.subscription, now)
         if any(door.is_active for door in usable):
             return gettext("Waits because older deliveries go first after an outage.")
         since = _moment(max(door.failing_since or door.since for door in usable))
@@ -329,6 +336,27 @@ class Delivery(models.Model):
             "since": since,
             "time": _moment(min(door.hold_until or door.since for door in usable)),
         }
+
+    def _explain_limit(self, subscription: Subscription, now: datetime) -> str:
+        from .flow import COUNTED, Flow  # it refers to deliveries
+
+        older = cast("DeliveryQuerySet", subscription.deliveries.all()).held()
+        count = older.filter(pk__lt=self.pk)[:COUNTED].count()
+        flow = Flow.objects.filter(pk=subscription.pk).first() or Flow(subscription=subscription)
+        values = {"limit": subscription.limit_words, "count": count}
+        moment = flow.moment_behind(count, now=now)
+        if moment is None:
+            return (
+                gettext(
+                    "Waits because of the limit of its subscription (%(limit)s); %(count)d others "
+                    "go first."
+                )
+                % values
+            )
+        return gettext(
+            "Waits because of the limit of its subscription (%(limit)s); %(count)d others go "
+            "first, and its turn is at about %(time)s."
+        ) % {**values, "time": _moment(moment)}
 
 
 def _moment(moment: datetime | None) -> str:

@@ -7,12 +7,15 @@ flight are not counted here: they are the leases there are.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import models
+from django.utils.translation import gettext
 
 from ..conf import settings
+from ..policies.rate import Limits
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -20,6 +23,20 @@ if TYPE_CHECKING:
 
 #: Before all ids.
 NOBODY = UUID(int=0)
+#: Seconds that a moment is foretold ahead at the most: ten years.
+FURTHEST = 315_360_000.0
+#: Deliveries counted to foretell one.
+COUNTED = 100_000
+
+
+def words(limits: Limits) -> str:
+    """Return limits as people say them."""
+    parts = []
+    if limits.rate is not None:
+        parts.append(gettext("%(rate)g a second") % {"rate": limits.rate})
+    if limits.in_flight is not None:
+        parts.append(gettext("%(count)d at once") % {"count": limits.in_flight})
+    return ", ".join(parts)
 
 
 class FlowQuerySet(models.QuerySet["Flow"]):
@@ -79,6 +96,14 @@ class Flow(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    def moment_behind(self, others: int, *, now: datetime) -> datetime | None:
+        """Return at about which moment a delivery is released behind so many others."""
+        rate = self.subscription.limits.rate
+        if rate is None:
+            return None
+        begins = max(now, self.reserved_until or now)
+        return begins + timedelta(seconds=min(others / rate, FURTHEST))
 
 
 def note_backlog(subscription: UUID, *, using: str) -> None:

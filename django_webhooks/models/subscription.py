@@ -392,6 +392,13 @@ class Subscription(Owned):
         )
 
     @property
+    def limit_words(self) -> str:
+        """The limits in effect as people say them, empty where there is none."""
+        from .flow import words  # it refers to subscriptions
+
+        return words(self.limits)
+
+    @property
     def health_thresholds(self) -> Thresholds:
         """When its endpoints fall and rise."""
         return Thresholds(

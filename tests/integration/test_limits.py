@@ -6,6 +6,10 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_webhooks import tasks
 from django_webhooks.models import Attempt, Delivery, Flow, Health, Subscription
@@ -477,3 +481,139 @@ class TestNothingWaitsForEver:
 
         assert not Flow.objects.exists()
         assert limits.nudge(now=clock(), using="default") == 0
+
+
+class TestWords:
+    """What people are told of it."""
+
+    def explain(self, clock, **filters):
+        return Delivery.objects.waiting().filter(**filters).order_by("pk").first().explain(clock())
+
+    def test_a_delivery_that_waits_for_its_moment(self, clock):
+        with receiving(204) as receiver:
+            factories.subscription(url=receiver.url, rate_limit=0.5)
+            record(2)
+            dispatch.drain(clock=clock)
+
+        at = timezone.localtime(clock() + timedelta(seconds=2))
+        assert self.explain(clock) == (
+            "Waits because of the limit of its subscription (0.5 a second); its turn is at "
+            f"{at:%Y-%m-%d %H:%M:%S}."
+        )
+
+    def test_a_delivery_that_is_held(self, clock):
+        with receiving(204) as receiver:
+            factories.subscription(url=receiver.url, rate_limit=1)
+            record(40)
+            dispatch.drain(clock=clock)
+
+        at = timezone.localtime(clock() + timedelta(seconds=16))
+        assert self.explain(clock, due_at=None) == (
+            "Waits because of the limit of its subscription (1 a second); 0 others go first, and "
+            f"its turn is at about {at:%Y-%m-%d %H:%M:%S}."
+        )
+
+    def test_a_delivery_that_waits_for_others_to_end(self, clock):
+        factories.subscription(max_in_flight=2)
+        record(2)
+        leased(clock)
+        record(3)
+        dispatch.drain(clock=clock)
+
+        last = Delivery.objects.order_by("-pk").first()
+        assert last.explain(clock()) == (
+            "Waits because of the limit of its subscription (2 at once); 2 others go first."
+        )
+
+    def test_pages_show_the_limit_and_how_many_wait(self, clock, admin_client):
+        with receiving(204) as receiver:
+            made = factories.subscription(url=receiver.url, rate_limit=1, max_in_flight=5)
+            record(40)
+            dispatch.drain(clock=clock)
+
+        page = admin_client.get(f"/admin/django_webhooks/subscription/{made.pk}/change/")
+        overview = admin_client.get("/admin/django_webhooks/overview/")
+
+        words = "1 a second, 5 at once; waiting because of it: 39."
+        assert words in page.content.decode()
+        assert words in overview.content.decode()
+
+    def test_no_limit(self, admin_client):
+        made = factories.subscription()
+
+        page = admin_client.get(f"/admin/django_webhooks/subscription/{made.pk}/change/")
+
+        assert "No limit." in page.content.decode()
+
+
+class TestFields:
+    """What can be entered."""
+
+    @pytest.mark.parametrize(
+        "fields", [{"rate_limit": 0.0}, {"rate_limit": -1.0}, {"max_in_flight": 0}]
+    )
+    def test_a_limit_is_above_zero(self, fields):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            factories.subscription(**fields)
+        with pytest.raises(ValidationError):
+            Subscription(name="x", **fields).full_clean()
+
+    @pytest.mark.parametrize("rate", [float("inf"), float("nan")])
+    def test_a_rate_is_finite(self, rate):
+        with pytest.raises(ValidationError):
+            Subscription(name="x", rate_limit=rate).clean_fields()
+
+
+class TestCosts:
+    """What limits cost those that have none, and what a backlog costs."""
+
+    def test_who_has_no_limit_asks_nothing(self, clock):
+        with receiving(204) as receiver:
+            factories.subscription(url=receiver.url)
+            record(3)
+            with CaptureQueriesContext(connection) as statements:
+                dispatch.drain(clock=clock)
+
+        assert len(receiver.requests) == 3
+        assert not any("webhooks_flow" in one["sql"] for one in statements.captured_queries)
+
+    def test_a_long_backlog_is_put_aside_in_few_steps(self, clock, monkeypatch):
+        count = 20_000
+        factories.subscription(rate_limit=1)
+        [first] = factories.record(data={"id": 1})
+        Delivery.objects.bulk_create(
+            (
+                Delivery(
+                    event_id=first.event_id,
+                    subscription_id=first.subscription_id,
+                    replay=number,
+                    due_at=clock() - timedelta(minutes=1),
+                )
+                for number in range(1, count)
+            ),
+            batch_size=2000,
+        )
+        taken = []
+        take = leases.take
+
+        def taking(**options):
+            lease = take(**options)
+            taken.append(len(lease.deliveries))
+            return lease
+
+        monkeypatch.setattr(leases, "take", taking)
+        with receiving(204) as free:
+            factories.subscription(url=free.url, event_types=["user.joined"])
+            factories.record("user.joined")
+            dispatch.drain(clock=clock)
+
+        assert len(free.requests) == 1
+        assert sum(taken) < 1000
+        assert Delivery.objects.due(clock()).count() == 0
+        held = Delivery.objects.held()
+        assert held.count() > count - 100
+        # The oldest of them is found by the index alone.
+        plan = held.filter(subscription_id=first.subscription_id).oldest_first()[:10].explain()
+        assert "webhooks_delivery_held" in plan or connection.vendor == "mysql"
+        assert "sort" not in plan.lower() or connection.vendor == "mysql"
+        assert "temp b-tree" not in plan.lower()
