@@ -67,4 +67,6 @@ def test_ten_that_hang_with_much_to_do_do_not_delay_one_that_answers(settings):
     p50, p99 = (latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
     print(f"\n{len(latencies)} arrived, p50 {p50:.3f} s, p99 {p99:.3f} s")
     assert len(latencies) > 40
-    assert p99 < 1.0
+    assert p50 < 0.5
+    # A request to one that hangs takes four seconds.
+    assert p99 < 2.0
