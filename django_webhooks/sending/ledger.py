@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -67,13 +67,21 @@ def record(
     A result whose lease has ended is recorded as late and changes nothing. A database that fails is
     asked again for a while, because a result that is not recorded is a request that is repeated.
     """
-    entries = [_entry(result, now=now) for result in results]
+    secrets = _Secrets()
+    entries = [_entry(result, secrets, now=now) for result in results]
+    # All being well, one statement finds the leases held and ends the deliveries.
+    is_hopeful = all(isinstance(entry.decision, Done) for entry in entries) and len(
+        {entry.delivery.pk for entry in entries}
+    ) == len(entries)
     pauses = iter(PAUSES if not connections[using].in_atomic_block else ())
     while True:
         try:
             with transaction.atomic(using=using):
-                current, weighing, released = _store(entries, now=now, using=using)
+                stored = _store(entries, is_hopeful, now=now, using=using)
+                current, weighing, released = stored
             break
+        except _LeaseEnded:
+            is_hopeful = False
         except (OperationalError, InterfaceError) as error:
             pause = next(pauses, None)
             if pause is None:
@@ -89,7 +97,19 @@ def record(
     return Recorded(entries=kept, changed=weighing.changed, released=released)
 
 
-def _entry(result: Result, *, now: datetime) -> Entry:
+class _LeaseEnded(Exception):
+    """Not every lease is held any more; what was written on the way is rolled back."""
+
+
+class _Secrets(dict[Endpoint, list[str]]):
+    """What answers may repeat of each endpoint's secrets, worked out where there is an answer."""
+
+    def __missing__(self, endpoint: Endpoint) -> list[str]:
+        self[endpoint] = found = masking.secrets_of(endpoint)
+        return found
+
+
+def _entry(result: Result, secrets: _Secrets, *, now: datetime) -> Entry:
     job, response = result.job, result.response
     decision = retry.decide(
         result.outcome,
@@ -111,7 +131,7 @@ def _entry(result: Result, *, now: datetime) -> Entry:
         outcome=result.outcome.verdict.value,
         reason=result.outcome.reason,
     )
-    _fill(attempt, response, secrets=masking.secrets_of(job.endpoint))
+    _fill(attempt, response, secrets=secrets[job.endpoint])
     return Entry(result=result, decision=decision, attempt=attempt)
 
 
@@ -138,16 +158,41 @@ def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) 
 
 
 def _store(
-    entries: Sequence[Entry], *, now: datetime, using: str
-) -> tuple[set[UUID], health.Weighing, int]:
+    entries: Sequence[Entry], is_hopeful: bool, *, now: datetime, using: str
+) -> tuple[Set[UUID], health.Weighing, int]:
     """Write attempts, moves and evidence.
 
     Return the deliveries whose lease still held, what the evidence brought, and how many others
-    were released.
+    were released. Who is hopeful locks nothing first; raise _LeaseEnded where that was too much.
     """
     weighing = health.begin([entry.result for entry in entries], now=now, using=using)
     jobs = [entry.result.job for entry in entries]
     flows = limits.lock(jobs, using=using)
+    keys = {entry.delivery.pk for entry in entries}
+    if is_hopeful:
+        leases = {entry.delivery.lease_token for entry in entries}
+        if _end(keys, Delivery.Status.SUCCEEDED, leases=leases, now=now, using=using) < len(keys):
+            raise _LeaseEnded
+        held: Set[UUID] = keys
+        current: Set[UUID] = keys
+    else:
+        held, current = _lock(entries, using=using)
+    for entry in entries:
+        entry.attempt.is_late = entry.delivery.pk not in current
+        if entry.attempt.endpoint_id not in weighing.endpoints:
+            entry.attempt.endpoint_id = None
+    # A delivery that was deleted meanwhile takes its attempts with it.
+    Attempt.objects.using(using).bulk_create(
+        [entry.attempt for entry in entries if entry.delivery.pk in held]
+    )
+    if not is_hopeful:
+        _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
+    weighing.finish()
+    return current, weighing, limits.make_room(flows, jobs, now=now, using=using)
+
+
+def _lock(entries: Sequence[Entry], *, using: str) -> tuple[Set[UUID], Set[UUID]]:
+    """Lock the deliveries; return those that exist, and those whose lease still holds."""
     rows = Delivery.objects.using(using)
     held = dict(
         rows.filter(pk__in=[entry.delivery.pk for entry in entries])
@@ -161,17 +206,30 @@ def _store(
         if entry.delivery.lease_token is not None
         and held.get(entry.delivery.pk) == entry.delivery.lease_token
     }
-    for entry in entries:
-        entry.attempt.is_late = entry.delivery.pk not in current
-        if entry.attempt.endpoint_id not in weighing.endpoints:
-            entry.attempt.endpoint_id = None
-    # A delivery that was deleted meanwhile takes its attempts with it.
-    Attempt.objects.using(using).bulk_create(
-        [entry.attempt for entry in entries if entry.delivery.pk in held]
+    return held.keys(), current
+
+
+def _end(
+    keys: Collection[UUID],
+    status: str,
+    reason: str = "",
+    *,
+    now: datetime,
+    using: str,
+    leases: Collection[UUID | None] | None = None,
+) -> int:
+    """End deliveries, those of the leases alone where any are given; return how many."""
+    rows = Delivery.objects.using(using).filter(pk__in=keys)
+    if leases is not None:
+        rows = rows.filter(lease_token__in=leases)
+    return rows.update(
+        status=status,
+        reason=reason,
+        due_at=None,
+        lease_token=None,
+        finished_at=now,
+        attempts_made=F("attempts_made") + 1,
     )
-    _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
-    weighing.finish()
-    return current, weighing, limits.make_room(flows, jobs, now=now, using=using)
 
 
 def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
@@ -188,14 +246,7 @@ def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
             case decision:
                 again.append((entry.delivery.pk, decision))
     for (status, reason), keys in over.items():
-        rows.filter(pk__in=keys).update(
-            status=status,
-            reason=reason,
-            due_at=None,
-            lease_token=None,
-            finished_at=now,
-            attempts_made=F("attempts_made") + 1,
-        )
+        _end(keys, status, reason, now=now, using=using)
     if again:
         rows.filter(pk__in=[key for key, _ in again]).update(
             due_at=Case(
