@@ -93,18 +93,22 @@ def admit(
 
 
 def lock(jobs: Iterable[Job], *, using: str) -> dict[UUID, Flow]:
-    """Lock the flows of the subscriptions where a request that has ended makes room."""
+    """Lock the flows of limited subscriptions before their deliveries are, and return them."""
     subscriptions = {job.subscription.pk: job.subscription for job in jobs}
-    keys = [key for key, one in subscriptions.items() if one.limits.in_flight is not None]
+    keys = [key for key, one in subscriptions.items() if one.limits]
     return Flow.objects.using(using).lock(sorted(keys)) if keys else {}
 
 
 def make_room(flows: Mapping[UUID, Flow], jobs: Iterable[Job], *, now: datetime, using: str) -> int:
     """Release what there is room for, now that requests have ended, and return how many."""
-    waiting = [key for key, flow in flows.items() if flow.turn is not None]
+    subscriptions = {job.subscription.pk: job.subscription for job in jobs} if flows else {}
+    waiting = [
+        key
+        for key, flow in flows.items()
+        if flow.turn is not None and subscriptions[key].limits.in_flight is not None
+    ]
     if not waiting:
         return 0
-    subscriptions = {job.subscription.pk: job.subscription for job in jobs}
     busy = in_flight(waiting, now=now, using=using)
     released = 0
     for key in waiting:
