@@ -71,7 +71,9 @@ class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type 
 def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
     pulses.beat("deliver")
-    drained = dispatch.drain([UUID(one) for one in delivery_ids])
+    # Who runs it eagerly waits for it.
+    is_patient = not self.request.is_eager
+    drained = dispatch.drain([UUID(one) for one in delivery_ids], is_patient=is_patient)
     if drained.is_more_due:
         deliver.delay()
     wait = drained.next_in

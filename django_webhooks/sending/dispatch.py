@@ -46,14 +46,17 @@ def drain(
     *,
     using: str | None = None,
     clock: Callable[[], datetime] | None = None,
+    is_patient: bool = True,
 ) -> Drained:
     """Attempt the deliveries named, then whatever else is due, and return what was done.
 
     After WEBHOOKS_DRAIN_SECONDS no further work is taken; what is under way ends. While slow
     requests are under way, other work is still taken, so that one receiver does not hold up others.
+    Who is patient waits for the next moment of a limited subscription where that is near.
     """
     using = using or outbox.database()
-    run = _Run(using=using, clock=clock or DatabaseClock(using=using))
+    clock = clock or DatabaseClock(using=using)
+    run = _Run(using=using, clock=clock, is_patient=is_patient)
     try:
         if delivery_ids:
             run.take(ids=delivery_ids)
@@ -128,7 +131,9 @@ class _Planner:
 class _Run:
     """One call of :func:`drain`."""
 
-    def __init__(self, *, using: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, using: str, clock: Callable[[], datetime], is_patient: bool = True
+    ) -> None:
         self.using, self.clock = using, clock
         self.drained = Drained()
         self.window: Window[tuple[Job, datetime], Result | _Unbegun] = Window(
@@ -138,7 +143,7 @@ class _Run:
             is_urgent=_is_urgent,
             slowness=slowness.memory,
         )
-        self.pacer = Pacer(self.window, clock=clock, using=using)
+        self.pacer = Pacer(self.window, clock=clock, using=using, is_patient=is_patient)
         self._ends = time.monotonic() + settings.WEBHOOKS_DRAIN_SECONDS
         self._looked_at = float("-inf")
         self._found = 0

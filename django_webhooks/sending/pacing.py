@@ -30,9 +30,16 @@ class Pacer:
     """The limited subscriptions of one run."""
 
     def __init__(
-        self, window: Window[Any, Any], *, clock: Callable[[], datetime], using: str
+        self,
+        window: Window[Any, Any],
+        *,
+        clock: Callable[[], datetime],
+        using: str,
+        is_patient: bool,
     ) -> None:
         self.window, self.clock, self.using = window, clock, using
+        #: Whether the run may wait for a moment that is near.
+        self._is_patient = is_patient
         self._run = uuid4()
         #: Those with a limited rate that a job was let go of.
         self._paced: set[UUID] = set()
@@ -69,7 +76,7 @@ class Pacer:
 
     def lingers(self) -> bool:
         """Wait a little where the next moment is near, and say whether it is."""
-        moment = self.next_moment()
+        moment = self.next_moment() if self._is_patient else None
         if moment is None:
             self.end()
             return False

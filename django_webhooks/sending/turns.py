@@ -86,7 +86,8 @@ class Turns:
         until = self.now + self._at_least_one(ahead)
         if not self.limits:
             self.flow.turn = self.flow.reserved_until = None
-            return self._rows.release()
+            # What ends an outage, a pause or a slow start releases all that is left.
+            return self._rows.release() if self._flows else 0
         if not self._flows:
             return 0
         count = RELEASED_AT_ONCE
@@ -142,7 +143,11 @@ class Turns:
     @property
     def _flows(self) -> bool:
         endpoints = [one for one in self.subscription.endpoints.all() if hasattr(one, "health")]
-        return self.subscription.is_active and any(one.health.flows for one in endpoints)
+        return (
+            self.subscription.is_active
+            and self.subscription.unreadable_since is None
+            and any(one.health.flows for one in endpoints)
+        )
 
     def _at_least_one(self, ahead: timedelta) -> timedelta:
         """Return how far ahead to look for moments, so that there is one."""

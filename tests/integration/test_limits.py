@@ -157,6 +157,17 @@ class TestRate:
         run.pacer.end()
         assert Flow.objects.get().watcher is None
 
+    @pytest.mark.parametrize(("is_patient", "count"), [(True, 2), (False, 1)])
+    def test_a_patient_run_waits_for_moments_that_are_near(self, monkeypatch, is_patient, count):
+        monkeypatch.setattr(pacing, "LINGER", 3.0)
+        with receiving(204) as receiver:
+            factories.subscription(url=receiver.url, rate_limit=0.5)
+            record(2)
+            drained = dispatch.drain(is_patient=is_patient)
+
+        assert len(receiver.requests) == count
+        assert (drained.next_in is None) is is_patient
+
     def test_retries_count(self, clock):
         with receiving(500) as receiver:
             factories.subscription(url=receiver.url, rate_limit=1, retry_base=1.0, health_fall=1000)
@@ -445,6 +456,18 @@ class TestNothingWaitsForEver:
 
         assert len(receiver.requests) == 40
         assert Health.objects.get().ramp is None
+
+    def test_a_limit_that_is_lifted_in_a_slow_start_leaves_that_to_go_on(self, clock, backed_up):
+        _, receiver = backed_up
+        Health.objects.update(ramp=2)
+        Subscription.objects.update(rate_limit=None)
+
+        limits.nudge(now=clock(), using="default")
+
+        assert waits(clock) == {"held": 39}
+        upkeep.nudge(now=clock(), using="default")
+        dispatch.drain(clock=clock)
+        assert len(receiver.requests) == 40
 
     def test_failover(self, clock):
         with receiving(500) as primary, receiving(204) as backup:
