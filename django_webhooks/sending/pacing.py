@@ -76,7 +76,9 @@ class Pacer:
 
     def lingers(self) -> bool:
         """Wait a little where the next moment is near, and say whether it is."""
-        moment = self.next_moment() if self._is_patient else None
+        if not self._is_patient:
+            return False
+        moment = self.next_moment()
         if moment is None:
             self.end()
             return False
