@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,7 @@ from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
+    keeping,
     limits,
     notices,
     outbox,
@@ -70,10 +72,11 @@ class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type 
 )
 def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
-    pulses.beat("deliver")
     # Who runs it eagerly waits for it.
     is_patient = not self.request.is_eager
-    drained = dispatch.drain([UUID(one) for one in delivery_ids], is_patient=is_patient)
+    with _connection(self):
+        pulses.beat("deliver")
+        drained = dispatch.drain([UUID(one) for one in delivery_ids], is_patient=is_patient)
     if drained.is_more_due:
         deliver.delay()
     wait = drained.next_in
@@ -146,8 +149,9 @@ def notify() -> int:
 )
 def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
     """Handle the received messages named, and whatever else is due."""
-    pulses.beat("handle")
-    drained = background.drain([UUID(one) for one in message_ids])
+    with _connection(self):
+        pulses.beat("handle")
+        drained = background.drain([UUID(one) for one in message_ids])
     if drained.is_more_due:
         handle.delay()
     wait = drained.next_in
@@ -208,6 +212,13 @@ def audit() -> int:
 def tally() -> int:
     """Count what was delivered and attempted, for the overview and the statistics."""
     return tallies.count()
+
+
+def _connection(task: DeliveryTask) -> AbstractContextManager[None]:
+    # What is run eagerly is run on the connection of whoever asked for it.
+    if task.request.is_eager:
+        return nullcontext()
+    return keeping.connection(using=outbox.database())
 
 
 def begin_replay(bulk_replay_id: str) -> None:
