@@ -174,6 +174,19 @@ class Settings:
     #: Days for which a pause, silence or a given-up delivery is nothing to tell of in an audit.
     WEBHOOKS_AUDIT_IDLE_DAYS: float = 7.0
 
+    #: Count for Prometheus; needs the extra "metrics".
+    WEBHOOKS_METRICS: bool = False
+
+    #: Bearer token that may read the metrics; without one, staff alone may.
+    WEBHOOKS_METRICS_TOKEN: str = ""
+
+    #: Subscriptions that are counted each by itself, the oldest first; 0 counts all together.
+    WEBHOOKS_METRICS_SUBSCRIPTIONS: int = 0
+
+    #: Tell receivers the trace of each attempt: True, or a callable (or its path) that takes the
+    #: subscription and says so.
+    WEBHOOKS_SEND_TRACEPARENT: bool | Callable[..., bool] | str = False
+
     #: Addresses that audits are mailed to, or a callable (or its path) that returns some.
     WEBHOOKS_AUDIT_NOTIFY: Sequence[str] | Callable[[], Sequence[str]] | str = ()
 

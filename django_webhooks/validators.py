@@ -25,7 +25,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type",
                    "user-agent", "authorization", "cookie", "accept-encoding", "expect",
                    "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer",
-                   "upgrade"})  # fmt: skip
+                   "traceparent", "upgrade"})  # fmt: skip
 
 
 def url_rules() -> urls.Rules:

@@ -34,6 +34,7 @@ class EventAdmin(RecordAdmin):
         "owner_name",
         "idempotency_key",
         "recorded",
+        "trace_parent",
         "sent",
     )
 

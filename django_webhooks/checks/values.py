@@ -87,6 +87,14 @@ def _is_callable(value: Any) -> bool:
     return callable(value)
 
 
+def _is_flag_or_callable(value: Any) -> bool:
+    return _is_flag(value) or _is_callable(value)
+
+
+def _is_token(value: Any) -> bool:
+    return value == "" or (isinstance(value, str) and len(value) >= 16 and value.isascii())
+
+
 def _is_scope(value: Any) -> bool:
     return value is None or _is_callable(value)
 
@@ -289,6 +297,22 @@ RULES = [
         ("webhooks.E063", "WEBHOOKS_AUDIT_REPORTS_KEPT", _COUNT),
         ("webhooks.E067", "WEBHOOKS_RATE_LIMIT", _RATE_OR_NONE),
         ("webhooks.E068", "WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION", _COUNT_OR_NONE),
+        ("webhooks.E071", "WEBHOOKS_METRICS", _FLAG),
+        (
+            "webhooks.E072",
+            "WEBHOOKS_METRICS_TOKEN",
+            (_is_token, "empty or a text of at least 16 ASCII characters"),
+        ),
+        (
+            "webhooks.E073",
+            "WEBHOOKS_METRICS_SUBSCRIPTIONS",
+            (lambda value: value == 0 or _is_count(value), "a whole number, or 0"),
+        ),
+        (
+            "webhooks.E074",
+            "WEBHOOKS_SEND_TRACEPARENT",
+            (_is_flag_or_callable, "True or False, or a callable or its path"),
+        ),
     ]
 ]
 

@@ -21,7 +21,7 @@ from ..fields import DatabaseNow
 from ..models import Delivery, Event, Subscription
 from ..models.event import digest
 from ..models.owner import OwnerKey
-from . import hops, listeners, payloads, statements
+from . import hops, listeners, payloads, statements, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
     ]
     if not any(events):
         return [Recorded() for _ in drafts]
-    with transaction.atomic(using=using, savepoint=False):
+    with tracing.emitting(events), transaction.atomic(using=using, savepoint=False):
         firsts = _store_events([event for event in events if event is not None], using=using)
         recorded = [
             _recorded(event, audience, firsts=firsts, now=now)
@@ -125,7 +125,7 @@ def record_for(subscription: Subscription, draft: Draft, *, using: str) -> Deliv
     catalog.check(draft.event_type)
     now = timezone.now()
     event = _event(draft, subscription.owner_key, now=now)
-    with transaction.atomic(using=using):
+    with tracing.emitting([event]), transaction.atomic(using=using):
         event.save(force_insert=True, using=using)
         return Delivery.objects.using(using).create(
             event=event,
