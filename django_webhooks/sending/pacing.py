@@ -76,15 +76,16 @@ class Pacer:
 
     def lingers(self) -> bool:
         """Wait a little where the next moment is near, and say whether it is."""
-        if not self._is_patient:
+        if not self._is_patient or not self._watched:
             return False
         moment = self.next_moment()
-        if moment is None:
-            self.end()
-            return False
         if moment != self._awaited[0]:
             self._awaited = (moment, time.monotonic())
-        left = (moment - self.clock()).total_seconds()
+        if moment is None and time.monotonic() - self._awaited[1] >= LINGER:
+            self.end()
+            return False
+        # Where there is none, another worker may just have taken the last, and reserves the next.
+        left = (moment - self.clock()).total_seconds() if moment is not None else LOOK[1]
         # What is still due after all that time is not for this run.
         if left > LINGER or time.monotonic() - self._awaited[1] > 2 * LINGER:
             return False
