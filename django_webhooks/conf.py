@@ -79,6 +79,12 @@ class Settings:
     #: Requests under way at once to one endpoint, in one worker process.
     WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT: int = 8
 
+    #: Requests a second to one subscription, over all workers; None for no limit.
+    WEBHOOKS_RATE_LIMIT: float | None = None
+
+    #: Requests in flight at once to one subscription, over all workers; None for no limit.
+    WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION: int | None = None
+
     #: Seconds after which a worker task ends and hands what is left to a new message.
     WEBHOOKS_DRAIN_SECONDS: float = 10.0
 

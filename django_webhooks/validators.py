@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -83,6 +84,12 @@ def validate_header_value(value: Any) -> None:
         raise ValidationError(
             _("Use Latin-1 text without line breaks as the value of a header."), code="value"
         )
+
+
+def validate_above_zero(value: float) -> None:
+    """Raise ValidationError unless the number is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise ValidationError(_("Enter a number above 0."), code="not_positive")
 
 
 def validate_pattern(pattern: str) -> None:

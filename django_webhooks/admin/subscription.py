@@ -67,6 +67,7 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         "keys",
         "recent_switches",
         "made",
+        "waits",
     ]
 
     class Media:
@@ -219,6 +220,16 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
             (None, {"fields": ["name", "description", *types, *audience]}),
             (_("Signatures"), {"fields": signatures}),
             (_("Delivery"), {"fields": policy}),
+            (
+                _("Limits"),
+                {
+                    "fields": [("rate_limit", "max_in_flight"), *(["waits"] if obj else [])],
+                    "description": _(
+                        "For a receiver that cannot take all at once. What may not go yet waits, "
+                        "and goes oldest first."
+                    ),
+                },
+            ),
             (_("Failover"), {"fields": failover}),
             (
                 _("Thresholds of health"),
@@ -283,6 +294,11 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
                 _("Two endpoints are on the same host: they may fail together."),
                 messages.WARNING,
             )
+
+    @admin.display(description=_("limit in effect"))
+    def waits(self, subscription: Subscription) -> str:
+        """Its limits, and how many deliveries wait because of them."""
+        return parts.limit(subscription)
 
     @admin.display(description=_("changed"))
     def changed(self, subscription: Subscription) -> Any:

@@ -17,7 +17,7 @@ index of due work holds what waits alone.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from django.db import models
@@ -60,6 +60,10 @@ class DeliveryQuerySet(LaneQuerySet):
         """Those that wait for their subscription rather than for a moment."""
         return self.waiting().filter(due_at__isnull=True)
 
+    def oldest_first(self) -> DeliveryQuerySet:
+        """These, which are held, in the order of their index: none is sorted to find the first."""
+        return self.order_by("due_at", "pk")
+
     def succeeded(self) -> DeliveryQuerySet:
         """Those that arrived."""
         return self.filter(status=Delivery.Status.SUCCEEDED)
@@ -73,12 +77,17 @@ class DeliveryQuerySet(LaneQuerySet):
 
         What waits for its turn goes on waiting for it. Call it for whole subscriptions.
         """
+        if limit is not None:
+            return self.make_due(self.releasable(limit), now=DatabaseNow())
         free = self.held().filter(ordering_key="")
-        if limit is None:
-            return free.update(due_at=DatabaseNow()) + self.release_heads()
-        oldest = list(free.order_by("pk").values_list("pk", flat=True)[:limit])
+        return free.update(due_at=DatabaseNow()) + self.release_heads()
+
+    def releasable(self, limit: int) -> list[UUID]:
+        """Return the oldest that are held and whose turn it is. Call it for one subscription."""
+        free = self.held().filter(ordering_key="").oldest_first()
+        oldest = list(free.values_list("pk", flat=True)[:limit])
         heads = list(self.held_heads().order_by("pk").values_list("pk", flat=True)[:limit])
-        return self.make_due(sorted(oldest + heads)[:limit], now=DatabaseNow())
+        return sorted(oldest + heads)[:limit]
 
     def bring_forward(self, *, now: datetime) -> int:
         """Make those due now that wait because an endpoint failed, and return how many that are."""
@@ -227,9 +236,9 @@ class Delivery(models.Model):
                 condition=models.Q(due_at__isnull=False),
                 name="webhooks_delivery_due",
             ),
-            # What is held, by subscription.
+            # What is held, by subscription, the oldest first.
             models.Index(
-                fields=["subscription", "due_at"],
+                fields=["subscription", "due_at", "id"],
                 condition=models.Q(status="waiting"),
                 name="webhooks_delivery_held",
             ),
@@ -339,7 +348,12 @@ class Delivery(models.Model):
                 "Waits for its turn: delivery %(first)s with the same ordering key goes first."
             ) % {"first": first}
         if self.due_at is None:
-            return self._explain_held()
+            return self._explain_held(now)
+        if not self.attempts_made and self.due_at > now and subscription and subscription.limits:
+            return gettext(
+                "Waits because of the limit of its subscription (%(limit)s); its turn is at "
+                "%(time)s."
+            ) % {"limit": subscription.limit_words, "time": _moment(self.due_at)}
         if not self.attempts_made:
             return gettext("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
         return gettext(
@@ -350,7 +364,7 @@ class Delivery(models.Model):
             "time": _moment(self.due_at),
         }
 
-    def _explain_held(self) -> str:
+    def _explain_held(self, now: datetime) -> str:
         if self.subscription is None:
             return gettext("Waits without a subscription; cancel it.")
         if self.subscription.unreadable_since is not None:
@@ -362,6 +376,8 @@ class Delivery(models.Model):
         usable = [door for door in doors if door.endpoint.is_usable]
         if not usable:
             return gettext("Waits because its subscription has no endpoint, or all are disabled.")
+        if any(door.flows for door in usable) and self.subscription.limits:
+            return self._explain_limit(self.subscription, now)
         if any(door.is_active for door in usable):
             return gettext("Waits because older deliveries go first after an outage.")
         since = _moment(max(door.failing_since or door.since for door in usable))
@@ -377,6 +393,27 @@ class Delivery(models.Model):
             "since": since,
             "time": _moment(min(door.hold_until or door.since for door in usable)),
         }
+
+    def _explain_limit(self, subscription: Subscription, now: datetime) -> str:
+        from .flow import COUNTED, Flow  # it refers to deliveries
+
+        older = cast("DeliveryQuerySet", subscription.deliveries.all()).held()
+        count = older.filter(pk__lt=self.pk)[:COUNTED].count()
+        flow = Flow.objects.filter(pk=subscription.pk).first() or Flow(subscription=subscription)
+        values = {"limit": subscription.limit_words, "count": count}
+        moment = flow.moment_behind(count, now=now)
+        if moment is None:
+            return (
+                gettext(
+                    "Waits because of the limit of its subscription (%(limit)s); %(count)d others "
+                    "go first."
+                )
+                % values
+            )
+        return gettext(
+            "Waits because of the limit of its subscription (%(limit)s); %(count)d others go "
+            "first, and its turn is at about %(time)s."
+        ) % {**values, "time": _moment(moment)}
 
 
 def _moment(moment: datetime | None) -> str:

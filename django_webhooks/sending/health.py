@@ -1,8 +1,9 @@
 """Health: what attempts tell of their endpoints, and what follows, in the attempts' transaction.
 
-Rows are locked in this order: the health of all endpoints of a subscription, then deliveries. While
-all is well nothing is locked and nothing is written, except a last success now and then; and what
-has an order is locked, so that turns are passed on in peace (see ``sending.turns``).
+Rows are locked in this order: the health of all endpoints of a subscription, its flow where it has
+limits, then deliveries. While all is well nothing is locked and nothing is written, except a last
+success now and then; and what has an order is locked, so that turns are passed on in peace (see
+``sending.turns``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .. import signals
 from ..fields import DatabaseNow
 from ..models import Delivery, Endpoint, Health, Subscription, Switch
 from ..models.delivery import DeliveryQuerySet
+from ..models.flow import let_flow
 from ..policies import health as policy
 from ..policies.health import Attempted, Evidence
 from .attempt import Result
@@ -136,7 +138,8 @@ class Weighing:
             for one in results
         )
         if active.ramp is not None and arrived:
-            release(deliveries, active, count=arrived * GROWTH, using=self.using)
+            count = arrived * GROWTH
+            release(deliveries, active, subscription=subscription, count=count)
             self.changed.add(subscription.pk)
 
 
@@ -202,14 +205,16 @@ def announce(door: Health, before: str, *, using: str) -> None:
         transaction.on_commit(lambda: fell() and None, using=using)
 
 
-def release(deliveries: DeliveryQuerySet, active: Health, *, count: int, using: str) -> int:
+def release(
+    deliveries: DeliveryQuerySet, active: Health, *, subscription: Subscription, count: int
+) -> int:
     """Release some of what is held while the active endpoint starts slowly; in the end all."""
     released = deliveries.release(limit=count)
     active.ramp = (active.ramp or 0) + released
     if released < count or active.ramp >= SLOW_START_ENDS:
         active.ramp, active.flowed_at = None, DatabaseNow()
-        released += deliveries.release()
-    active.save(using=using, update_fields=["ramp", "flowed_at"])
+        released += let_flow(subscription, deliveries)
+    active.save(using=deliveries.db, update_fields=["ramp", "flowed_at"])
     return released
 
 

@@ -19,7 +19,7 @@ from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
 from ..policies import retry
 from ..policies.retry import Decision, Done, GiveUp, TryAgain
-from . import health, masking
+from . import health, limits, masking
 from .attempt import Result
 from .transport import Answer, NoAnswer
 
@@ -47,12 +47,12 @@ class Entry:
 class Recorded:
     """What was decided where the lease still held, and the subscriptions whose routes changed.
 
-    ``passed_on`` is how many deliveries have their turn now because others made way.
+    ``released`` is how many deliveries are due because what ended made way, or room.
     """
 
     entries: Sequence[Entry]
     changed: Set[UUID]
-    passed_on: int = 0
+    released: int = 0
 
 
 def record(
@@ -77,8 +77,8 @@ def record(
     while True:
         try:
             with transaction.atomic(using=using):
-                current, weighing = _store(entries, is_hopeful, now=now, using=using)
-                passed_on = _pass_on(entries, current, now=now, using=using)
+                current, weighing, released = _store(entries, is_hopeful, now=now, using=using)
+                released += _pass_on(entries, current, now=now, using=using)
             break
         except _LeaseEnded:
             is_hopeful = False
@@ -94,7 +94,7 @@ def record(
     kept = [entry for entry in entries if entry.delivery.pk in current]
     for endpoint, reason in weighing.disabled.items():
         signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
-    return Recorded(entries=kept, changed=weighing.changed, passed_on=passed_on)
+    return Recorded(entries=kept, changed=weighing.changed, released=released)
 
 
 class _LeaseEnded(Exception):
@@ -159,13 +159,15 @@ def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) 
 
 def _store(
     entries: Sequence[Entry], is_hopeful: bool, *, now: datetime, using: str
-) -> tuple[Set[UUID], health.Weighing]:
+) -> tuple[Set[UUID], health.Weighing, int]:
     """Write attempts, moves and evidence.
 
-    Return the deliveries whose lease still held, and what the evidence brought. Who is hopeful
-    locks nothing first; raise _LeaseEnded where that was too much.
+    Return the deliveries whose lease still held, what the evidence brought, and how many others
+    were released. Who is hopeful locks nothing first; raise _LeaseEnded where that was too much.
     """
     weighing = health.begin([entry.result for entry in entries], now=now, using=using)
+    jobs = [entry.result.job for entry in entries]
+    flows = limits.lock(jobs, using=using)
     keys = {entry.delivery.pk for entry in entries}
     if is_hopeful:
         leases = {entry.delivery.lease_token for entry in entries}
@@ -186,7 +188,7 @@ def _store(
     if not is_hopeful:
         _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
     weighing.finish()
-    return current, weighing
+    return current, weighing, limits.make_room(flows, jobs, now=now, using=using)
 
 
 def _lock(entries: Sequence[Entry], *, using: str) -> tuple[Set[UUID], Set[UUID]]:

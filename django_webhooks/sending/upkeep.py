@@ -16,7 +16,8 @@ from django.utils import timezone
 from ..conf import settings
 from ..fields import DatabaseNow
 from ..models import Attempt, Delivery, Event, Health, Probe, SigningKey, Subscription
-from . import health, outbox, routes
+from ..models.flow import let_flow
+from . import health, limits, outbox, routes
 from .clock import DatabaseClock
 
 logger = logging.getLogger(__name__)
@@ -54,12 +55,21 @@ def release_forgotten(*, using: str | None = None, now: datetime | None = None) 
         subscription__unreadable_since__isnull=True,
     )
     changed = Q(subscription_id__in=_changed_since(now - RECENT, using=using))
-    keys = doors.filter(Exists(held), changed).order_by().values_list("subscription_id", flat=True)
-    if found := list(keys):
-        free = rows.held().filter(subscription_id__in=found, ordering_key="")
-        released = free.update(due_at=DatabaseNow())
-    # Whose turn it is and is held was forgotten, whenever its subscription changed.
-    flows = doors.filter(subscription_id=OuterRef("subscription_id"))
+    candidates = doors.filter(Exists(held), changed).order_by().select_related("subscription")
+    found = [door.subscription for door in candidates]
+    for subscription in found:
+        if subscription.limits:
+            # What it holds may be no more than its limits ask for.
+            limits.note_forgotten(subscription.pk, using=using)
+    if free := [one.pk for one in found if not one.limits]:
+        held_there = rows.held().filter(subscription_id__in=free, ordering_key="")
+        released = held_there.update(due_at=DatabaseNow())
+    # Whose turn it is and is held was forgotten, whenever its subscription changed; unless limits
+    # hold it.
+    flows = doors.filter(
+        Q(subscription__flow__isnull=True) | Q(subscription__flow__turn__isnull=True),
+        subscription_id=OuterRef("subscription_id"),
+    )
     return released + rows.filter(Exists(flows)).release_heads()
 
 
@@ -108,7 +118,7 @@ def release_readable(*, using: str | None = None, now: datetime | None = None) -
             )
             if subscription.is_active and flowing.exists():
                 deliveries = Delivery.objects.using(using).filter(subscription=subscription)
-                released += deliveries.release()
+                released += let_flow(subscription, deliveries)
         logger.info("What subscription %s needs can be decrypted again.", subscription.pk)
     return released
 
@@ -142,7 +152,9 @@ def nudge(*, using: str | None = None, now: datetime | None = None) -> int:
             ramping = next((one for one in locked if one.is_active and one.ramp is not None), None)
             if ramping is not None:
                 count = max(1, ramping.ramp or 0)
-                released += health.release(deliveries, ramping, count=count, using=using)
+                released += health.release(
+                    deliveries, ramping, subscription=subscription, count=count
+                )
             elif not any(one.is_active for one in locked):
                 released += deliveries.release(limit=1)
     return released

@@ -72,6 +72,8 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
         ("AUTODISCOVER_MODULE", "E001", ["", "a-b", "a..b", None], ["hooks", "api.hooks"]),
         ("ALLOW_UNKNOWN_EVENT_TYPES", "E002", BOOLEANS, [True, False]),
         ("MAX_PAYLOAD_BYTES", "E003", COUNTS, [1]),
+        ("RATE_LIMIT", "E067", [0, -1, "1", True, NAN, float("inf")], [None, 0.5, 20]),
+        ("MAX_IN_FLIGHT_PER_SUBSCRIPTION", "E068", [0, -1, 1.5, "1", True], [None, 1, 3]),
         ("LISTENER_CACHE_SECONDS", "E004", NOT_NEGATIVE, [0, 0.5, 60]),
         ("REQUIRE_HTTPS", "E005", BOOLEANS, [True, False]),
         ("TIMEOUT", "E006", POSITIVE, [0.5, 30]),
