@@ -263,6 +263,6 @@ def test_one_that_became_visible_late_goes_once_the_one_under_way_failed(subscri
 
     recorded = ledger.record([failed], now=clock(), using="default")
 
-    assert recorded.passed_on == 1
+    assert recorded.released == 1
     [found] = leases.take(now=clock(), limit=1, using="default").deliveries
     assert found.pk == early
