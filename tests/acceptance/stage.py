@@ -88,6 +88,7 @@ class Stage:
         self,
         *arguments: str,
         ready: str,
+        wait: bool = True,
         shift: float = 0,
         code: Path | None = None,
         **environment: str,
@@ -115,7 +116,8 @@ class Stage:
             assert child.poll() is None, f"{arguments} ended with {child.returncode}: {text}"
             return ready in text
 
-        until(is_ready, f"{arguments} was not ready")
+        if wait:
+            until(is_ready, f"{arguments} was not ready")
         return child
 
     def worker(
@@ -269,6 +271,14 @@ class Stage:
     def purge(self) -> None:
         """Lose every message that waits in the broker."""
         self.python("tests.acceptance.site.celery.app.control.purge()")
+
+    def forget_queue(self) -> None:
+        """Remove the queue from the broker."""
+        self.python(
+            "app = tests.acceptance.site.celery.app\n"
+            "with app.connection_for_write() as connection:\n"
+            "    connection.default_channel.queue_delete(app.conf.task_default_queue)"
+        )
 
     def stop(self, child: subprocess.Popen[bytes], signum: int = signal.SIGTERM) -> None:
         """Signal a process, or its whole group where it is killed, and wait for its end."""

@@ -144,7 +144,8 @@ def test_f20_a_subscription_deleted_while_its_deliveries_are_leased(stage, recei
 
     account.settle(told={"cancelled"}, extra=5)
     cancelled = stage.query(
-        "SELECT reason, count(*) FROM django_webhooks_delivery WHERE status = 'cancelled' GROUP BY 1"
+        "SELECT reason, count(*) FROM django_webhooks_delivery"
+        " WHERE status = 'cancelled' GROUP BY 1"
     )
     assert len(cancelled) == 1
     assert cancelled[0][0]
@@ -235,7 +236,6 @@ def settled_twice(account):
 
 @pytest.mark.stacks(*BOTH)
 def test_f23_a_lost_encryption_key(stage, receiver, account):
-    kept, lost = ("k" * 43 + "=", "l" * 43 + "=")
     kept, lost = stage.python(
         "from cryptography.fernet import Fernet\n"
         "print(json.dumps([Fernet.generate_key().decode() for _ in range(2)]))"
