@@ -72,6 +72,11 @@ def hold(deliveries: Collection[Delivery], *, using: str) -> int:
     return _held_by(deliveries, using=using).update(due_at=None, lease_token=None)
 
 
+def set_aside(deliveries: Collection[Delivery], *, using: str) -> int:
+    """Say why deliveries that this release cannot deal with wait for the end of their lease."""
+    return _held_by(deliveries, using=using).update(reason="internal")
+
+
 def _held_by(deliveries: Collection[Delivery], *, using: str) -> DeliveryQuerySet:
     return Delivery.objects.using(using).filter(
         pk__in=[delivery.pk for delivery in deliveries],

@@ -1,0 +1,224 @@
+"""The stand of the benchmarks: database, broker, worker, receiver, and how results are told.
+
+Everything runs on loopback, is bounded in time, and stops by itself. Needs PostgreSQL and Redis on
+this machine; ``BENCHMARK_DATABASE_URL`` and ``BENCHMARK_BROKER_URL`` name others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+
+#: An event of 1 KiB with its envelope.
+PAYLOAD = {"id": 1, "text": "x" * 940}
+#: Seconds that a process may take to start or to end.
+PATIENCE = 60
+
+
+def options(document: str | None, **counts: int) -> argparse.Namespace:
+    """Parse the command line: an option for each count, and ``--json``."""
+    parser = argparse.ArgumentParser(description=(document or "").split("\n")[0])
+    for name, default in counts.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    return parser.parse_args()
+
+
+def prepare() -> None:
+    """Create the database where it is missing, and migrate it."""
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+
+    from benchmarks.project import app
+
+    app.set_default()
+    django.setup()
+    wanted = settings.DATABASES["default"]
+    with server() as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [wanted["NAME"]])
+        if not known.fetchone():
+            connection.execute(f'CREATE DATABASE "{wanted["NAME"]}"')
+    call_command("migrate", run_syncdb=True, verbosity=0)
+
+
+@contextmanager
+def server() -> Iterator[Any]:
+    """Yield a connection to the database server itself."""
+    import psycopg
+    from django.conf import settings
+
+    wanted = settings.DATABASES["default"]
+    with psycopg.connect(
+        host=wanted["HOST"],
+        port=wanted["PORT"] or 5432,
+        user=wanted["USER"],
+        password=wanted["PASSWORD"],
+        dbname="postgres",
+        autocommit=True,
+    ) as connection:
+        yield connection
+
+
+def clear() -> None:
+    """Empty the tables of the app, and the queue."""
+    from django.apps import apps
+    from django.db import connection
+
+    from benchmarks.project import app
+
+    tables = ", ".join(
+        model._meta.db_table
+        for name in ("django_webhooks", "benchmarks")
+        if apps.is_installed(name)
+        for model in apps.get_app_config(name).get_models()
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+    app.control.purge()
+
+
+def subscribe(url: str, *, name: str = "benchmark", **fields: Any) -> Any:
+    """Subscribe a receiver to everything, and return the subscription."""
+    from django_webhooks.models import Endpoint, Subscription
+
+    subscription = Subscription.objects.create(name=name, event_types=["*"], **fields)
+    Endpoint.objects.create(subscription=subscription, url=url)
+    return subscription
+
+
+def backlog(deliveries: int) -> int:
+    """Record events of 1 KiB without telling a worker; return how many deliveries there are."""
+    from django_webhooks.models import Delivery
+    from django_webhooks.sending import outbox
+
+    drafts = [outbox.Draft(event_type="order.paid", data=PAYLOAD)] * 500
+    for _ in range(deliveries // len(drafts)):
+        outbox.record(drafts, using="default")
+    return Delivery.objects.count()
+
+
+@contextmanager
+def receiver(*arguments: str) -> Iterator[str]:
+    """Run a receiver of its own and yield its URL; see :mod:`benchmarks.receiver`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.receiver", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/hook"
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+@contextmanager
+def worker(*, concurrency: int, queue: str = "webhooks") -> Iterator[psutil.Process]:
+    """Run a Celery worker, ready, and stop it."""
+    command = [sys.executable, "-m", "celery", "-A", "benchmarks.project", "worker"]
+    command += ["-c", str(concurrency), "-Q", queue, "-l", "error", "--without-mingle"]
+    process = subprocess.Popen([*command, "--without-gossip"], stdout=subprocess.DEVNULL)
+    try:
+        _wait_for_worker()
+        yield psutil.Process(process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+def _wait_for_worker() -> None:
+    from benchmarks.project import app
+
+    ends = time.monotonic() + PATIENCE
+    while not app.control.ping(timeout=0.5):
+        if time.monotonic() > ends:
+            raise SystemExit("The worker did not start.")
+
+
+class Clock:
+    """The processor time of processes from now on; what begins later counts from its beginning."""
+
+    def __init__(self, find: Callable[[], Iterable[psutil.Process]]) -> None:
+        self._find = find
+        self._before = self._read()
+        self._latest = dict(self._before)
+
+    def seconds(self) -> float:
+        """Return the seconds so far. What has ended counts as far as it was last read."""
+        self._latest |= self._read()
+        return sum(spent - self._before.get(pid, 0.0) for pid, spent in self._latest.items())
+
+    def _read(self) -> dict[int, float]:
+        found = {}
+        for process in self._find():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                found[process.pid] = times.user + times.system
+        return found
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and all that descend from it."""
+    return [process, *process.children(recursive=True)]
+
+
+def servers_of_postgres() -> list[psutil.Process]:
+    """Return the processes of PostgreSQL on this machine."""
+    return [one for one in psutil.process_iter(["name"]) if one.info["name"] == "postgres"]
+
+
+def resident_mib(processes: Sequence[psutil.Process]) -> float:
+    """Return the memory that these hold alone, in MiB."""
+    held = 0
+    for process in processes:
+        try:
+            held += process.memory_full_info().uss
+        except psutil.NoSuchProcess:
+            continue
+    return float(held) / 2**20
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of them does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def machine() -> str:
+    """Describe the machine in a line."""
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def tell(
+    result: Mapping[str, Any], rows: Sequence[Sequence[Any]], *, heads: Sequence[str], as_json: bool
+) -> None:
+    """Print a table, or the result as JSON."""
+    if as_json:
+        print(json.dumps({"machine": machine(), **result}))
+        return
+    cells = [[str(cell) for cell in row] for row in [heads, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        first, *others = zip(row, widths, strict=True)
+        print(first[0].ljust(first[1]), *(text.rjust(width) for text, width in others), sep="  ")
+    print(machine())
