@@ -67,6 +67,8 @@ class Account:
     receivers: list[Receiver]
     name: str = ""
     secrets: Sequence[str] = (SIGNING_SECRET,)
+    #: Whether each path is that of another subscription, which gets every event itself.
+    by_path: bool = False
     lines: list[str] = field(default_factory=list)
     cleared_at: float = 0.0
 
@@ -84,7 +86,9 @@ class Account:
         committed = frozenset(row[0] for row in self.stage.query("SELECT id FROM site_thing"))
         rows = self.stage.query(DELIVERIES)
         taken = [one for one in self.requests if one.answer.takes]
-        counts = Counter(one.headers["webhook-id"] for one in taken)
+        counts = Counter(
+            (one.headers["webhook-id"], one.path if self.by_path else "") for one in taken
+        )
         return Balance(
             committed=committed,
             arrived=frozenset(key_of(one.body) for one in taken),
