@@ -233,7 +233,7 @@ class Stage:
         self.python(
             "from django_webhooks.sending import outbox\n"
             "from tests.acceptance.site.models import Thing\n"
-            f"things = [Thing.objects.create(name=str(n)) for n in range({count})]\n"
+            f"things = Thing.objects.bulk_create([Thing(name=str(n)) for n in range({count})])\n"
             "outbox.record([outbox.Draft(event_type='thing.created',"
             " data={'id': t.pk, 'name': t.name}) for t in things], using='default')"
         )

@@ -156,7 +156,7 @@ def test_f05_a_redis_that_is_killed_and_comes_back_empty(stage, receiver, accoun
     stage.subscribe(receiver.url)
     with _redis(port):
         stage.web()
-        stage.worker()
+        worker = stage.worker()
         stage.beat()
         stage.emit(100)
         until(lambda: len(receiver.requests) > 20, "nothing arrived")
@@ -164,9 +164,17 @@ def test_f05_a_redis_that_is_killed_and_comes_back_empty(stage, receiver, accoun
         stage.ask(f"while it is gone {number}")
 
     with _redis(port):
+        time.sleep(3)
+        if worker.poll() is not None:
+            # Celery 5.7 ends where Redis dies with messages that are not acknowledged, which its
+            # supervisor sees.
+            stage.worker()
         account.clear()
 
-        account.settle(extra=RECONNECTS)
+        try:
+            account.settle(extra=RECONNECTS)
+        finally:
+            print("POLL", worker.poll())
         for child in stage.children:
             stage.stop(child, 9)
 
@@ -190,12 +198,17 @@ def test_f06_every_message_twice(stage, receiver, account):
 @pytest.mark.stacks(campaign(REDIS))
 def test_f27_a_visibility_timeout_shorter_than_a_batch(stage, receiver, account):
     # The keys are of this test alone: each worker restores all that it finds too old.
-    stage.options = {"visibility_timeout": 1, "global_keyprefix": f"{stage.queue}:"}
-    # Longer than the 10 s after which a worker looks for what it believes to be forgotten.
+    stage.options = {
+        "global_keyprefix": f"{stage.queue}:",
+        "visibility_timeout": 1,
+        # By default workers look for what seems forgotten every 100 s.
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    }
     stage.settings |= {"WEBHOOKS_DRAIN_SECONDS": 60.0}
-    receiver.answers = [Answer(204, delay=1.0)]
+    receiver.answers = [Answer(204, delay=0.5)]
     stage.subscribe(receiver.url)
-    stage.emit(400)
+    stage.emit(300)
     workers = [stage.worker(concurrency=1) for _ in range(2)]
     stage.beat()
     account.clear()
