@@ -26,6 +26,22 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit(f"Not run on {reason}.", returncode=1 if REQUIRED else 0)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another database run what uses one; the rest is the same as on SQLite."""
+    if DATABASE not in SERVICES:
+        return
+    used = [one for one in items if _uses_a_database(one)]
+    config.hook.pytest_deselected(items=[one for one in items if not _uses_a_database(one)])
+    items[:] = used
+
+
+def _uses_a_database(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return item.get_closest_marker("django_db") is not None or bool(
+        fixtures & {"db", "transactional_db", "django_db_setup"}
+    )
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in SERVICES:
         if item.get_closest_marker(name) and (reason := _why_missing(name)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -69,7 +69,8 @@ def record(
     end of its lease, and says so.
     """
     try:
-        entries = [_entry(result, now=now) for result in results]
+        secrets = _Secrets()
+        entries = [_entry(result, secrets, now=now) for result in results]
         current, weighing = _persist(entries, now=now, using=using, sleep=sleep)
     except _FAILURES:
         raise
@@ -103,13 +104,19 @@ def _record_each(
 
 def _persist(
     entries: Sequence[Entry], *, now: datetime, using: str, sleep: Callable[[float], None]
-) -> tuple[set[UUID], health.Weighing]:
+) -> tuple[Set[UUID], health.Weighing]:
     """Store entries in one transaction; ask a database that fails again for a while."""
+    # All being well, one statement finds the leases held and ends the deliveries.
+    is_hopeful = all(isinstance(entry.decision, Done) for entry in entries) and len(
+        {entry.delivery.pk for entry in entries}
+    ) == len(entries)
     pauses = iter(PAUSES if not connections[using].in_atomic_block else ())
     while True:
         try:
             with transaction.atomic(using=using):
-                return _store(entries, now=now, using=using)
+                return _store(entries, is_hopeful, now=now, using=using)
+        except _LeaseEnded:
+            is_hopeful = False
         except _FAILURES as error:
             pause = next(pauses, None)
             if pause is None:
@@ -119,7 +126,19 @@ def _persist(
             sleep(pause)
 
 
-def _entry(result: Result, *, now: datetime) -> Entry:
+class _LeaseEnded(Exception):
+    """Not every lease is held any more; what was written on the way is rolled back."""
+
+
+class _Secrets(dict[Endpoint, list[str]]):
+    """What answers may repeat of each endpoint's secrets, worked out where there is an answer."""
+
+    def __missing__(self, endpoint: Endpoint) -> list[str]:
+        self[endpoint] = found = masking.secrets_of(endpoint)
+        return found
+
+
+def _entry(result: Result, secrets: _Secrets, *, now: datetime) -> Entry:
     job, response = result.job, result.response
     attempt = Attempt(
         id=uuid7(),
@@ -132,7 +151,7 @@ def _entry(result: Result, *, now: datetime) -> Entry:
         outcome=result.outcome.verdict.value,
         reason=result.outcome.reason,
     )
-    _fill(attempt, response, secrets=masking.secrets_of(job.endpoint))
+    _fill(attempt, response, secrets=secrets[job.endpoint])
     return Entry(result=result, decision=_decide(result, now=now), attempt=attempt)
 
 
@@ -178,13 +197,39 @@ def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) 
 
 
 def _store(
-    entries: Sequence[Entry], *, now: datetime, using: str
-) -> tuple[set[UUID], health.Weighing]:
+    entries: Sequence[Entry], is_hopeful: bool, *, now: datetime, using: str
+) -> tuple[Set[UUID], health.Weighing]:
     """Write attempts, moves and evidence.
 
-    Return the deliveries whose lease still held, and what the evidence brought.
+    Return the deliveries whose lease still held, and what the evidence brought. Who is hopeful
+    locks nothing first; raise _LeaseEnded where that was too much.
     """
     weighing = health.begin([entry.result for entry in entries], now=now, using=using)
+    keys = {entry.delivery.pk for entry in entries}
+    if is_hopeful:
+        leases = {entry.delivery.lease_token for entry in entries}
+        if _end(keys, Delivery.Status.SUCCEEDED, leases=leases, now=now, using=using) < len(keys):
+            raise _LeaseEnded
+        held: Set[UUID] = keys
+        current: Set[UUID] = keys
+    else:
+        held, current = _lock(entries, using=using)
+    for entry in entries:
+        entry.attempt.is_late = entry.delivery.pk not in current
+        if entry.attempt.endpoint_id not in weighing.endpoints:
+            entry.attempt.endpoint_id = None
+    # A delivery that was deleted meanwhile takes its attempts with it.
+    Attempt.objects.using(using).bulk_create(
+        [entry.attempt for entry in entries if entry.delivery.pk in held]
+    )
+    if not is_hopeful:
+        _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
+    weighing.finish()
+    return current, weighing
+
+
+def _lock(entries: Sequence[Entry], *, using: str) -> tuple[Set[UUID], Set[UUID]]:
+    """Lock the deliveries; return those that exist, and those whose lease still holds."""
     rows = Delivery.objects.using(using)
     held = dict(
         rows.filter(pk__in=[entry.delivery.pk for entry in entries])
@@ -198,17 +243,30 @@ def _store(
         if entry.delivery.lease_token is not None
         and held.get(entry.delivery.pk) == entry.delivery.lease_token
     }
-    for entry in entries:
-        entry.attempt.is_late = entry.delivery.pk not in current
-        if entry.attempt.endpoint_id not in weighing.endpoints:
-            entry.attempt.endpoint_id = None
-    # A delivery that was deleted meanwhile takes its attempts with it.
-    Attempt.objects.using(using).bulk_create(
-        [entry.attempt for entry in entries if entry.delivery.pk in held]
+    return held.keys(), current
+
+
+def _end(
+    keys: Collection[UUID],
+    status: str,
+    reason: str = "",
+    *,
+    now: datetime,
+    using: str,
+    leases: Collection[UUID | None] | None = None,
+) -> int:
+    """End deliveries, those of the leases alone where any are given; return how many."""
+    rows = Delivery.objects.using(using).filter(pk__in=keys)
+    if leases is not None:
+        rows = rows.filter(lease_token__in=leases)
+    return rows.update(
+        status=status,
+        reason=reason,
+        due_at=None,
+        lease_token=None,
+        finished_at=now,
+        attempts_made=F("attempts_made") + 1,
     )
-    _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
-    weighing.finish()
-    return current, weighing
 
 
 def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
@@ -225,14 +283,7 @@ def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
             case decision:
                 again.append((entry.delivery.pk, decision))
     for (status, reason), keys in over.items():
-        rows.filter(pk__in=keys).update(
-            status=status,
-            reason=reason,
-            due_at=None,
-            lease_token=None,
-            finished_at=now,
-            attempts_made=F("attempts_made") + 1,
-        )
+        _end(keys, status, reason, now=now, using=using)
     if again:
         rows.filter(pk__in=[key for key, _ in again]).update(
             due_at=Case(

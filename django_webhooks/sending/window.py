@@ -149,7 +149,9 @@ class Window(Generic[Job, Result]):
                     self._threads -= 1
                     return
                 key, job, at = began
-                self._let_in()
+                if not self._someone_waits_for_patience:
+                    # Who waits for that looks by itself: a wake-up for each job costs more.
+                    self._let_in()
                 self._startable_changed.release()
                 results: list[Result] = []
                 try:

@@ -25,7 +25,7 @@ from django_webhooks.conf import settings
 from django_webhooks.policies import outcome as outcomes
 from django_webhooks.policies import retry
 from django_webhooks.policies.retry import RetryPolicy, TryAgain
-from django_webhooks.sending import transport
+from django_webhooks.sending import pools, transport
 from django_webhooks.sending.transport import Answer, NoAnswer
 from tests import certificates, factories, receivers
 from tests.receivers import read_request, receiving, saying, speaking
@@ -282,10 +282,10 @@ def test_s04_a_stalled_handshake():
 def test_s05_a_bad_certificate(options, is_trusted, why, tmp_path, settings):
     made = certificates.make(tmp_path, **{"names": [LOCAL]} | options)
     settings.WEBHOOKS_CA_BUNDLE = str(made.certificate) if is_trusted else ""
-    transport._start_afresh()
+    pools.start_afresh()
     with speaking(silent, tls=made.server()) as server:
         answer, outcome = attempted(f"https://{server}/")
-    transport._start_afresh()
+    pools.start_afresh()
 
     assert outcome.reason == "tls"
     assert why in answer.detail
@@ -300,12 +300,12 @@ def test_s05_old_versions_of_tls(tmp_path, settings):
     old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     old.maximum_version = ssl.TLSVersion.TLSv1_1
     settings.WEBHOOKS_CA_BUNDLE = str(made.certificate)
-    transport._start_afresh()
-    context = transport._adapter(transport.PUBLIC).tls
+    pools.start_afresh()
+    context = pools.adapter(transport.PUBLIC).tls
     context.set_ciphers("ALL:@SECLEVEL=0")
     with speaking(silent, tls=old) as server:
         _, outcome = attempted(f"https://{server}/")
-    transport._start_afresh()
+    pools.start_afresh()
 
     assert outcome.reason in {"tls", "connection"}
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -406,14 +406,14 @@ def test_s22_a_kept_connection_that_closes_is_replaced_once():
 
 def test_s22_it_is_tried_again_once_however_many_connections_are_kept(monkeypatch):
     """Each of them would be answered with a reset after the request was read."""
-    put = transport._Pool._put_conn
+    put = pools._Pool._put_conn
 
     def put_what_is_open(self, one):
         # As if another thread had taken the one that was just closed.
         if one is not None and one.sock is not None:
             put(self, one)
 
-    monkeypatch.setattr(transport._Pool, "_put_conn", put_what_is_open)
+    monkeypatch.setattr(pools._Pool, "_put_conn", put_what_is_open)
     connected, kept, requests = threading.Barrier(4), threading.Event(), []
 
     def speak(connection):
@@ -446,7 +446,7 @@ def test_s22_it_is_tried_again_once_however_many_connections_are_kept(monkeypatc
 def test_s16_nothing_is_left_inside_tls_for_the_next_answer(tmp_path, settings):
     made = certificates.make(tmp_path, names=[LOCAL])
     settings.WEBHOOKS_CA_BUNDLE = str(made.certificate)
-    transport._start_afresh()
+    pools.start_afresh()
     forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
     # More than the buffer of the reader, in one record of TLS.
     answer = OK + b"Content-Length: 2\r\nX: \r\n\r\nok"
@@ -461,7 +461,7 @@ def test_s16_nothing_is_left_inside_tls_for_the_next_answer(tmp_path, settings):
     with speaking(speak, tls=made.server()) as server:
         first, _ = attempted(f"https://{server}/")
         second, _ = attempted(f"https://{server}/")
-    transport._start_afresh()
+    pools.start_afresh()
 
     assert first.body == b"ok"
     assert getattr(second, "body", b"") != b"forged"
@@ -508,7 +508,7 @@ def test_s26_ten_thousand_answers_leak_nothing():
 def test_s27_fifty_kept_connections_that_are_dropped_silently(monkeypatch):
     """Each is found dead within the deadline; what comes next goes over fresh ones."""
     monkeypatch.setattr(type(settings), "WEBHOOKS_MAX_IN_FLIGHT", 50)
-    transport._start_afresh()
+    pools.start_afresh()
     connected, dropped = threading.Barrier(50), threading.Event()
 
     def speak(connection):
@@ -525,7 +525,7 @@ def test_s27_fifty_kept_connections_that_are_dropped_silently(monkeypatch):
     with speaking(speak) as server, ThreadPoolExecutor(50) as pool:
         for _ in range(3):  # A busy machine adds time: the best one counts.
             dropped.clear()
-            transport._start_afresh()
+            pools.start_afresh()
             kept = list(pool.map(ask, [10.0] * 50))
             dropped.set()
             began = time.monotonic()
@@ -534,7 +534,7 @@ def test_s27_fifty_kept_connections_that_are_dropped_silently(monkeypatch):
             if took <= 2.0 + SLACK:
                 break
         fresh = list(pool.map(ask, [10.0] * 50))
-    transport._start_afresh()
+    pools.start_afresh()
 
     assert {answer.status for answer in kept} == {204}
     assert {answer.reason for answer in dead} == {"timeout"}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from django_webhooks.models import Attempt, Endpoint, Probe
 from django_webhooks.policies import urls as policy
 from django_webhooks.policies.addresses import SPECIAL, Networks, judge
-from django_webhooks.sending import dispatch, probes, sockets, transport
+from django_webhooks.sending import dispatch, pools, probes, sockets, transport
 from django_webhooks.validators import url_rules, validate_endpoint_url
 from tests import factories
 from tests.receivers import receiving
@@ -35,9 +35,9 @@ def _production(settings):
     """The policy of production, but for https."""
     settings.WEBHOOKS_ALLOWED_NETWORKS = []
     settings.WEBHOOKS_REQUIRE_HTTPS = False
-    transport._start_afresh()
+    pools.start_afresh()
     yield
-    transport._start_afresh()
+    pools.start_afresh()
 
 
 @pytest.fixture

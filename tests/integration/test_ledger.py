@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
-from django.db import OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 
 from django_webhooks.models import Attempt, Delivery, Endpoint
 from django_webhooks.sending import leases, ledger
@@ -24,15 +26,18 @@ def clock():
 class TestTheLedger:
     """Results are written by the holder of the lease, once, with all that follows."""
 
-    def result(self, clock, *, status=200):
-        lease = leases.take(now=clock(), limit=10, using="default")
-        [delivery] = lease.deliveries
-        job = Job(
+    def job(self, delivery):
+        return Job(
             delivery=delivery,
             subscription=delivery.subscription,
             endpoint=delivery.subscription.endpoints.get(),
             policy=delivery.subscription.retry_policy,
         )
+
+    def result(self, clock, *, status=200):
+        lease = leases.take(now=clock(), limit=10, using="default")
+        [delivery] = lease.deliveries
+        job = self.job(delivery)
         with receiving(status) as receiver:
             job.endpoint.url = receiver.url
             return make(job, now=clock())
@@ -55,6 +60,22 @@ class TestTheLedger:
         self.record(clock, current)
         delivery.refresh_from_db()
         assert (delivery.status, delivery.attempts_made) == ("succeeded", 1)
+
+    def test_one_that_is_late_costs_its_neighbours_nothing(self, clock):
+        with receiving(200) as receiver:
+            factories.subscription(url=receiver.url)
+            [late], [neighbour] = factories.record(), factories.record()
+            lease = leases.take(now=clock(), limit=10, using="default")
+            results = [make(self.job(one), now=clock()) for one in lease.deliveries]
+        Delivery.objects.filter(pk=late.pk).update(lease_token=uuid.uuid4())
+
+        [entry] = self.record(clock, *results)
+
+        assert entry.delivery.pk == neighbour.pk
+        found = dict(Delivery.objects.values_list("pk", "status"))
+        assert found == {late.pk: "waiting", neighbour.pk: "succeeded"}
+        found = dict(Attempt.objects.values_list("delivery_id", "is_late"))
+        assert found == {late.pk: True, neighbour.pk: False}
 
     def test_a_result_of_a_cancelled_delivery_changes_nothing(self, clock):
         delivery = factories.delivery()
@@ -113,16 +134,18 @@ class TestTheLedger:
         inserts = 1 if limit is None else -(-50 // (limit // fields))
 
         # The first success of an endpoint is noted.
-        with django_assert_num_queries(7):
+        with django_assert_num_queries(6):
             self.record(clock, results[0])
-        with django_assert_num_queries(5 + inserts):
+        with django_assert_num_queries(4 + inserts):
             self.record(clock, *results[1:])
 
+    # PostgreSQL says InternalError while it is read-only.
+    @pytest.mark.parametrize("error", [OperationalError, InterfaceError, InternalError])
     @pytest.mark.django_db(transaction=True)
-    def test_a_database_that_fails_for_a_while_is_asked_again(self, clock, monkeypatch):
+    def test_a_database_that_fails_for_a_while_is_asked_again(self, clock, monkeypatch, error):
         factories.delivery()
         result = self.result(clock)
-        real, failures, pauses = ledger._store, [OperationalError("gone")] * 2, []
+        real, failures, pauses = ledger._store, [error("gone")] * 2, []
 
         def store(*args, **kwargs):
             if failures:

@@ -15,7 +15,16 @@ from django.utils import timezone
 from django_webhooks import signals
 from django_webhooks.models import Attempt, Delivery, Endpoint, Health, Probe, Subscription, Switch
 from django_webhooks.policies.health import Thresholds
-from django_webhooks.sending import dispatch, health, leases, ledger, notices, routes, transport
+from django_webhooks.sending import (
+    dispatch,
+    health,
+    leases,
+    ledger,
+    notices,
+    pools,
+    routes,
+    transport,
+)
 from django_webhooks.sending.attempt import Job, Result
 from django_webhooks.sending.transport import NoAnswer
 from tests import certificates, factories
@@ -357,8 +366,8 @@ def test_recovery_is_told_and_logged(caplog):
 
 def test_a_probe_by_handshake_hangs_up(tmp_path, monkeypatch):
     made = certificates.make(tmp_path, names=["localhost"])
-    monkeypatch.setattr(transport.certifi, "where", lambda: str(made.certificate))
-    transport._start_afresh()
+    monkeypatch.setattr(pools.certifi, "where", lambda: str(made.certificate))
+    pools.start_afresh()
     ended = threading.Event()
 
     def speak(connection: ssl.SSLSocket) -> None:
@@ -373,7 +382,7 @@ def test_a_probe_by_handshake_hangs_up(tmp_path, monkeypatch):
             assert transport.connect(f"https://localhost:{port}/", timeout=2) is None
             assert ended.wait(2)
     finally:
-        transport._start_afresh()
+        pools.start_afresh()
 
 
 def health_outcome():

@@ -32,6 +32,48 @@ def test_it_returns_status_headers_and_body():
     assert request.headers["accept-encoding"] == "identity"
 
 
+def test_head_and_body_leave_in_one_piece():
+    pieces = []
+
+    def speak(connection):
+        pieces.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with speaking(speak) as place:
+        assert post(f"http://{place}/", headers={"x-one": "1"}, body=b"x" * 1000).status == 204
+
+    head, _, body = pieces[0].partition(b"\r\n\r\n")
+    assert body == b"x" * 1000
+    assert head.lower().split(b"\r\n")[1:] == [
+        b"host: " + place.encode(), b"accept-encoding: identity", b"x-one: 1",
+        b"content-length: 1000",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entered", "sent"),
+    [
+        ("", "/"),
+        ("?a=1", "/?a=1"),
+        ("/a/../b;c=d?e=f&g[]=h", "/a/../b;c=d?e=f&g%5B%5D=h"),
+        ("/ü?ü=%C3%BC", "/%C3%BC?%C3%BC=%C3%BC"),
+        ("/100%/%zz/%2f", "/100%25/%25zz/%2f"),
+        ("/{id}|~'()*!$,:@", "/%7Bid%7D%7C~'()*!$,:@"),
+    ],
+)
+def test_the_target_is_sent_as_it_was_entered(entered, sent):
+    with receiving(204) as receiver:
+        assert post(receiver.url.removesuffix("/hook") + entered).status == 204
+
+    assert [request.path for request in receiver.requests] == [sent]
+
+
+def test_headers_that_occur_twice_are_one_list():
+    answer = b"HTTP/1.1 503 Busy\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n"
+    with speaking(saying(answer)) as place:
+        assert post(f"http://{place}/").headers["x-a"] == "1, 2"
+
+
 def test_connections_are_kept():
     with receiving(204) as receiver:
         for _ in range(5):
@@ -245,6 +287,11 @@ def test_http_is_blocked_where_https_is_required(settings):
     assert receiver.connections == 0
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a:", "a\r\nb", "ä"])
+def test_a_header_whose_name_is_none_is_not_sent(name):
+    assert post("http://127.0.0.1:9/", headers={name: "1"}).reason == "internal"
+
+
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\x00", "€"])
 def test_a_header_that_cannot_be_sent_is_not_quoted(value):
     answer = post("http://127.0.0.1:9/", headers={"authorization": f"secret{value}"})
@@ -265,8 +312,8 @@ def test_the_path_of_a_url_is_not_told():
 def test_an_error_that_quotes_the_url_is_not_told(monkeypatch):
     url = "http://example.com/very-secret"
 
-    def fail(request, **options):
-        raise ValueError(f"cannot parse {request.url}")
+    def fail(method, url, *args, **options):
+        raise ValueError(f"cannot parse {url.text}")
 
     monkeypatch.setattr(transport, "_send", fail)
     answer = post(url)

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from django_webhooks.sending import transport
+from django_webhooks.sending import pools, transport
 from tests.receivers import Answer, read_request, receiving, saying, speaking
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -228,24 +228,24 @@ def test_a_thousand_requests_leak_neither_connections_nor_threads():
 
 
 def test_threads_that_begin_at_once_share_their_connections(monkeypatch):
-    class Slow(transport._Adapter):
+    class Slow(pools.Adapter):
         def __init__(self, tls, **options):
             time.sleep(0.2)
             super().__init__(tls, **options)
 
     def run():
         ready.wait(5)
-        found.append(transport._adapter(transport.PUBLIC))
+        found.append(pools.adapter(transport.PUBLIC))
 
-    monkeypatch.setattr(transport, "_Adapter", Slow)
-    transport._start_afresh()
+    monkeypatch.setattr(pools, "Adapter", Slow)
+    pools.start_afresh()
     ready, found = threading.Barrier(2), []
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(5)
-    transport._start_afresh()
+    pools.start_afresh()
 
     assert len(found) == 2
     assert found[0] is found[1]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from django_webhooks.sending import sockets, transport
+from django_webhooks.sending import pools, sockets, transport
 from tests.receivers import Answer, receiving
 
 
@@ -32,9 +32,9 @@ def resolves(monkeypatch):
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
-    transport._start_afresh()
+    pools.start_afresh()
     yield to
-    transport._start_afresh()
+    pools.start_afresh()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def resolvers():
 
 def test_one_thread_suffices_for_one_after_the_other(resolves):
     before = resolvers()
-    transport._start_afresh()
+    pools.start_afresh()
     with receiving(Answer(204, {"Connection": "close"})) as receiver:
         resolves(receiver.server.server_port)
         for _ in range(20):

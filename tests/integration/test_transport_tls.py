@@ -12,7 +12,7 @@ import time
 import pytest
 from django.db import connection
 
-from django_webhooks.sending import sockets, transport
+from django_webhooks.sending import pools, sockets, transport
 from django_webhooks.sending.transport import Answer
 from tests import certificates
 from tests.receivers import dripping, read_request, saying, speaking
@@ -32,12 +32,12 @@ def trusted(monkeypatch, tmp_path):
 
     def trust(**options):
         made = certificates.make(tmp_path, **options)
-        monkeypatch.setattr(transport.certifi, "where", lambda: str(made.certificate))
-        transport._start_afresh()
+        monkeypatch.setattr(pools.certifi, "where", lambda: str(made.certificate))
+        pools.start_afresh()
         return made.server()
 
     yield trust
-    transport._start_afresh()
+    pools.start_afresh()
 
 
 def test_a_good_certificate_is_accepted(trusted):
@@ -85,7 +85,7 @@ def test_an_unknown_authority_is_a_tls_failure(tmp_path):
 def test_authorities_of_the_environment_are_not_trusted(tmp_path, monkeypatch, name):
     made = certificates.make(tmp_path)
     monkeypatch.setenv(name, str(made.certificate))
-    transport._start_afresh()
+    pools.start_afresh()
 
     with speaking(saying(OK + b"\r\n"), tls=made.server()) as server:
         answer = post(server)
@@ -139,7 +139,7 @@ def test_connections_are_kept(trusted):
 
     with speaking(speak, tls=trusted()) as server:
         answers = [post(server).status for _ in range(3)]
-        transport._start_afresh()
+        pools.start_afresh()
 
     assert answers == [204, 204, 204]
     assert count == 1
@@ -147,13 +147,13 @@ def test_connections_are_kept(trusted):
 
 def test_the_socket_of_a_connection_is_the_one_that_knows_the_deadline(trusted, monkeypatch):
     made = []
-    real = transport._TLSConnection.connect
+    real = pools._TLSConnection.connect
 
     def connect(self):
         real(self)
         made.append(self.sock)
 
-    monkeypatch.setattr(transport._TLSConnection, "connect", connect)
+    monkeypatch.setattr(pools._TLSConnection, "connect", connect)
     with speaking(saying(OK + b"Content-Length: 0\r\n\r\n"), tls=trusted()) as server:
         post(server)
 

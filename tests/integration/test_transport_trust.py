@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 
 from django_webhooks import validators
 from django_webhooks.models import Attempt, Endpoint
-from django_webhooks.sending import dispatch, transport
+from django_webhooks.sending import dispatch, pools, transport
 from django_webhooks.sending.transport import Trust
 from tests import certificates, factories
 from tests.receivers import Receiver, receiving, speaking
@@ -22,9 +22,9 @@ LOCAL = "127.0.0.1"
 
 @pytest.fixture(autouse=True)
 def _no_adapter_is_kept():
-    transport._start_afresh()
+    pools.start_afresh()
     yield
-    transport._start_afresh()
+    pools.start_afresh()
 
 
 def pem(made):
@@ -102,13 +102,13 @@ def test_connections_of_one_identity_are_not_used_by_another(receiver, server_of
 
 
 def test_identities_are_bounded(server_of, monkeypatch):
-    monkeypatch.setattr(transport, "MAX_ADAPTERS", 2)
+    monkeypatch.setattr(pools, "MAX_ADAPTERS", 2)
     authority = pem(server_of)[0]
     with receiving(204) as receiver:
         for number in range(5):
             assert post(receiver.url, Trust(ca_bundle=authority + "\n" * number)).status == 204
 
-    assert len(transport._adapters) == 2
+    assert len(pools._adapters) == 2
 
 
 def test_what_is_secret_is_not_shown(client_of):
