@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import Prefetch
+from django.db.models import DateTimeField, F, Prefetch, Value
+from django.db.models.functions import Least
 
 from ..conf import settings
 from ..models import Delivery
@@ -63,8 +64,13 @@ def take(
 
 
 def give_back(deliveries: Collection[Delivery], *, now: datetime, using: str) -> int:
-    """Let go of deliveries that were not attempted; any worker may take them at once."""
-    return _held_by(deliveries, using=using).update(due_at=now, lease_token=None)
+    """Let go of deliveries that were not attempted; any worker may take them at once.
+
+    They go before what is younger: at the end of a backlog they would wait for all of it.
+    """
+    # A web process whose clock is ahead recorded a moment to come.
+    since = Least(F("created_at"), Value(now, output_field=DateTimeField()))
+    return _held_by(deliveries, using=using).update(due_at=since, lease_token=None)
 
 
 def hold(deliveries: Collection[Delivery], *, using: str) -> int:
