@@ -171,10 +171,7 @@ def test_f05_a_redis_that_is_killed_and_comes_back_empty(stage, receiver, accoun
             stage.worker()
         account.clear()
 
-        try:
-            account.settle(extra=RECONNECTS)
-        finally:
-            print("POLL", worker.poll())
+        account.settle(extra=RECONNECTS)
         for child in stage.children:
             stage.stop(child, 9)
 
