@@ -16,7 +16,8 @@ DATABASES = {
     )
 }
 DATABASES["default"]["CONN_MAX_AGE"] = None
-INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks", "benchmarks"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGGING_CONFIG = None
 WEBHOOKS_REQUIRE_HTTPS = False
 WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8", "::1/128"]
@@ -24,4 +25,5 @@ WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES = True
 WEBHOOKS_MAX_IN_FLIGHT = env.int("WEBHOOKS_MAX_IN_FLIGHT", 32)
 CELERY_BROKER_URL = env.str("BENCHMARK_BROKER_URL", "redis://127.0.0.1:6379/9")
 CELERY_TASK_ROUTES = beat.ROUTES
+CELERY_BEAT_SCHEDULE = beat.SCHEDULE
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

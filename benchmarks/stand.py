@@ -14,10 +14,13 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -25,15 +28,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
 #: An event of 1 KiB with its envelope.
 PAYLOAD = {"id": 1, "text": "x" * 940}
+#: The queue that all tasks of the benchmarks go to.
+QUEUE = "webhooks"
 #: Seconds that a process may take to start or to end.
 PATIENCE = 60
 
 
-def options(document: str | None, **counts: int) -> argparse.Namespace:
-    """Parse the command line: an option for each count, and ``--json``."""
+def options(document: str | None, **defaults: int | str) -> argparse.Namespace:
+    """Parse the command line: an option for each name, a flag where it is False, ``--json``."""
     parser = argparse.ArgumentParser(description=(document or "").split("\n")[0])
-    for name, default in counts.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    for name, default in defaults.items():
+        option = f"--{name.replace('_', '-')}"
+        if default is False:
+            parser.add_argument(option, action="store_true")
+        else:
+            parser.add_argument(option, type=type(default), default=default)
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     return parser.parse_args()
 
@@ -89,14 +98,16 @@ def clear() -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
-    app.control.purge()
+    with app.connection_for_write() as broker:
+        # By name: what the workers here are told to take from is not the default queue.
+        app.amqp.TaskConsumer(broker, queues=[app.amqp.queues[QUEUE]]).purge()
 
 
 def subscribe(url: str, *, name: str = "benchmark", **fields: Any) -> Any:
     """Subscribe a receiver to everything, and return the subscription."""
     from django_webhooks.models import Endpoint, Subscription
 
-    subscription = Subscription.objects.create(name=name, event_types=["*"], **fields)
+    subscription = Subscription.objects.create(name=name, **{"event_types": ["*"], **fields})
     Endpoint.objects.create(subscription=subscription, url=url)
     return subscription
 
@@ -128,8 +139,80 @@ def receiver(*arguments: str) -> Iterator[str]:
         process.wait(10)
 
 
+@dataclass(frozen=True)
+class Receiving:
+    """A receiver under way that logs what arrives; see :mod:`benchmarks.receiver`."""
+
+    urls: Sequence[str]
+    _process: subprocess.Popen[str]
+    _log: Path
+
+    def answer(self, manner: str) -> None:
+        """Answer so from now on."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{manner}\n")
+        self._process.stdin.flush()
+
+    def arrivals(self) -> list[Arrival]:
+        """Return what has arrived so far, in order."""
+        lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line.split() for line in lines if line.endswith("\n")]
+        return [Arrival(float(at), key, int(port), int(open_)) for at, key, port, open_ in whole]
+
+    def first_moments(self) -> dict[str, float]:
+        """Return when each message id arrived first."""
+        moments: dict[str, float] = {}
+        for one in self.arrivals():
+            moments.setdefault(one.key, one.at)
+        return moments
+
+
+class Arrival(NamedTuple):
+    """A request: its moment, its message id, the number of its port, and how many were open."""
+
+    at: float
+    key: str
+    port: int
+    open: int
+
+
 @contextmanager
-def worker(*, concurrency: int, queue: str = "webhooks") -> Iterator[psutil.Process]:
+def logging_receiver(*, ports: int = 1, manner: str = "ok") -> Iterator[Receiving]:
+    """Run a receiver that logs what arrives."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "arrivals")
+        command = [sys.executable, "-m", "benchmarks.receiver", "--log", str(log)]
+        command += ["--ports", str(ports), "--manner", manner]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            found = process.stdout.readline().split()
+            urls = [f"http://127.0.0.1:{int(port)}/hook" for port in found]
+            yield Receiving(urls, process, log)
+        finally:
+            process.stdin.close()
+            process.wait(10)
+
+
+@contextmanager
+def beat() -> Iterator[None]:
+    """Run beat with the schedule of this app."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "celery", "-A", "benchmarks.project", "beat", "-l"]
+        command += ["error", "-s", str(Path(folder, "schedule")), "--pidfile="]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
+
+
+@contextmanager
+def worker(*, concurrency: int, queue: str = QUEUE) -> Iterator[psutil.Process]:
     """Run a Celery worker, ready, and stop it."""
     command = [sys.executable, "-m", "celery", "-A", "benchmarks.project", "worker"]
     command += ["-c", str(concurrency), "-Q", queue, "-l", "error", "--without-mingle"]
@@ -207,6 +290,11 @@ def machine() -> str:
         f"{psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}"
     )
+
+
+def note(text: str) -> None:
+    """Say how far it is, beside the result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def tell(

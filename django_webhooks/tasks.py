@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,7 @@ from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
+    keeping,
     notices,
     outbox,
     probes,
@@ -71,8 +73,9 @@ class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type 
 )
 def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
-    pulses.beat("deliver")
-    drained = dispatch.drain([UUID(one) for one in delivery_ids])
+    with _connection(self):
+        pulses.beat("deliver")
+        drained = dispatch.drain([UUID(one) for one in delivery_ids])
     if drained.is_more_due:
         deliver.delay()
     wait = drained.next_in
@@ -144,8 +147,9 @@ def notify() -> int:
 )
 def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
     """Handle the received messages named, and whatever else is due."""
-    pulses.beat("handle")
-    drained = background.drain([UUID(one) for one in message_ids])
+    with _connection(self):
+        pulses.beat("handle")
+        drained = background.drain([UUID(one) for one in message_ids])
     if drained.is_more_due:
         handle.delay()
     wait = drained.next_in
@@ -216,6 +220,13 @@ def forget_the_future(sender: Any, **_: Any) -> None:
             now = maybe_make_aware(entry.default_now())
             if maybe_make_aware(entry.last_run_at) > now:
                 entry.last_run_at = now
+
+
+def _connection(task: DeliveryTask) -> AbstractContextManager[None]:
+    # What is run eagerly is run on the connection of whoever asked for it.
+    if task.request.is_eager:
+        return nullcontext()
+    return keeping.connection(using=outbox.database())
 
 
 def begin_replay(bulk_replay_id: str) -> None:

@@ -111,7 +111,8 @@ def _read(sender: type[models.Model], instance: models.Model, *, using: str) -> 
         if telling.is_heard(hook, "updated") and _may_exist(hook, instance):
             names = [one.attname for one in hook.watched.values()]
             found = hook.model._base_manager.using(using).filter(pk=telling.key_of(hook, instance))
-            rows[hook.model] = found.values(*names).first()
+            # The key is unique: the order that the model likes, or first(), would cost for nothing.
+            rows[hook.model] = next(iter(found.order_by().values(*names)), None)
     state = vars(instance).items()
     return _Before(
         rows=rows,

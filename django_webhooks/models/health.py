@@ -103,7 +103,15 @@ class Health(models.Model):
     class Meta:
         verbose_name = _("health")
         verbose_name_plural = _("health")
-        indexes = [models.Index(fields=["probe_due_at"], name="webhooks_health_probe_due")]
+        indexes = [
+            models.Index(fields=["probe_due_at"], name="webhooks_health_probe_due"),
+            # What each sweep looks for. MySQL and MariaDB ignore the condition.
+            models.Index(
+                fields=["flowed_at"],
+                condition=models.Q(flowed_at__isnull=False),
+                name="webhooks_health_flowed",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["subscription", "is_active"], name="webhooks_one_active_endpoint"

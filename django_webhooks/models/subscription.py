@@ -213,7 +213,22 @@ class Subscription(Owned):
             ("rotate_key", "Can rotate signing keys"),
             ("see_secret", "Can see a new signing key, once"),
         ]
-        indexes = [models.Index(fields=["owner_type", "owner_id"], name="webhooks_sub_owner")]
+        indexes = [
+            models.Index(fields=["owner_type", "owner_id"], name="webhooks_sub_owner"),
+            # Who hears every owner's events. MySQL and MariaDB ignore conditions.
+            models.Index(
+                fields=["is_global"],
+                condition=models.Q(is_global=True),
+                name="webhooks_sub_global",
+            ),
+            # What each sweep looks for.
+            models.Index(fields=["flow_changed_at"], name="webhooks_sub_flow"),
+            models.Index(
+                fields=["unreadable_since"],
+                condition=models.Q(unreadable_since__isnull=False),
+                name="webhooks_sub_unreadable",
+            ),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(is_global=False) | models.Q(owner_type="", owner_id=""),

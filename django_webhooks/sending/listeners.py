@@ -2,7 +2,7 @@
 
 That nobody listens to an event type is remembered in this process for
 WEBHOOKS_LISTENER_CACHE_SECONDS; a change made in this process is noticed at once, one made in
-another process within that time. That somebody listens is never remembered.
+another process within that time. Who listens is never remembered.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..conf import settings
 from ..models import EventTypePattern, Health, Subscription
 from ..models.owner import OwnerKey
 from ..policies import matching
+from . import statements
 
 #: Event types that are remembered at the most: names may come from anywhere where unknown ones are
 #: allowed.
@@ -26,6 +27,8 @@ MAX_REMEMBERED = 10_000
 
 _NOBODY = OwnerKey()
 _silent_until: dict[tuple[str, str], float] = {}
+#: Until then it is not asked whether anybody at all listens, which the query is dearer for.
+_heard_until: dict[tuple[str, str], float] = {}
 _changes = 0
 
 
@@ -65,25 +68,38 @@ def find(wanted: Iterable[tuple[str, OwnerKey]], *, using: str) -> list[Listener
         return []
     asked_at, changes = time.monotonic(), _changes
     types = {event_type for event_type, _ in audible}
-    rows = _rows(types, {owner for _, owner in audible}, using=using)
-    listeners = [
-        Listener(
-            subscription_id=row[0],
-            is_flowing=row[1] == Subscription.Status.ACTIVE and row[6],
-            owner=OwnerKey(row[2], row[3]),
-            is_global=row[4],
-            pattern=row[5],
-        )
-        for row in rows
-    ]
-    if changes != _changes or _may_roll_back(using):
-        return listeners
-    if len(_silent_until) > MAX_REMEMBERED:
-        _silent_until.clear()
-    for event_type in types:
-        if not any(matching.matches(listener.pattern, event_type) for listener in listeners):
-            _silent_until[using, event_type] = asked_at + settings.WEBHOOKS_LISTENER_CACHE_SECONDS
+    asks_for_anybody = any(_heard_until.get((using, one), 0.0) <= asked_at for one in types)
+    rows = _rows(
+        types, {owner for _, owner in audible}, asks_for_anybody=asks_for_anybody, using=using
+    )
+    listeners = [_listener(row) for row in rows]
+    if asks_for_anybody and changes == _changes and not _may_roll_back(using):
+        _remember(types, listeners, asked_at=asked_at, using=using)
     return listeners
+
+
+def _listener(row: Sequence[Any]) -> Listener:
+    # Databases without a type for them have keys as text and booleans as numbers.
+    return Listener(
+        subscription_id=row[0] if isinstance(row[0], UUID) else UUID(row[0]),
+        is_flowing=row[1] == Subscription.Status.ACTIVE and bool(row[6]),
+        owner=OwnerKey(row[2], row[3]),
+        is_global=bool(row[4]),
+        pattern=row[5],
+    )
+
+
+def _remember(
+    types: Iterable[str], listeners: Sequence[Listener], *, asked_at: float, using: str
+) -> None:
+    """Remember which event types somebody listens to, of whatever owner, and which nobody does."""
+    until = asked_at + settings.WEBHOOKS_LISTENER_CACHE_SECONDS
+    for event_type in types:
+        is_heard = any(matching.matches(one.pattern, event_type) for one in listeners)
+        remembered = _heard_until if is_heard else _silent_until
+        if len(remembered) > MAX_REMEMBERED:
+            remembered.clear()
+        remembered[using, event_type] = until
 
 
 def forget_silence(**kwargs: Any) -> None:
@@ -99,6 +115,7 @@ def _forget() -> None:
     global _changes
     _changes += 1
     _silent_until.clear()
+    _heard_until.clear()
 
 
 def _may_roll_back(using: str) -> bool:
@@ -108,28 +125,49 @@ def _may_roll_back(using: str) -> bool:
     return any(function is _forget for _, function, _ in hooks)
 
 
-def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Sequence[Any]:
-    patterns = {pattern for event_type in types for pattern in matching.candidates(event_type)}
-    rows = EventTypePattern.objects.using(using).filter(pattern__in=sorted(patterns))
-    # One row of anybody's for each pattern tells "nobody at all" from "nobody for this owner".
-    witnesses = rows.order_by().values("pattern").annotate(one=models.Min("pk")).values("one")
-    concerned = models.Q(subscription__is_global=True) | models.Q(pk__in=witnesses)
+def _rows(
+    types: Iterable[str], owners: Iterable[OwnerKey], *, asks_for_anybody: bool, using: str
+) -> Sequence[Any]:
+    patterns = sorted({one for event_type in types for one in matching.candidates(event_type)})
     by_type: dict[str, list[str]] = {}
     for owner in owners:
         by_type.setdefault(owner.type, []).append(owner.id)
+    # The texts that the query is made of: patterns, then each type of owner with its ids.
+    lengths = (len(patterns), *(len(ids) for ids in by_type.values()))
+    texts = list(patterns)
     for owner_type, owner_ids in by_type.items():
+        texts += [owner_type, *owner_ids]
+
+    def make(texts: Sequence[str]) -> models.QuerySet[Any, Any]:
+        return _query(texts, lengths, asks_for_anybody=asks_for_anybody, using=using)
+
+    return statements.select(make, texts, key=("listeners", lengths, asks_for_anybody), using=using)
+
+
+def _query(
+    texts: Sequence[str], lengths: Sequence[int], *, asks_for_anybody: bool, using: str
+) -> models.QuerySet[Any, Any]:
+    patterns, rest = texts[: lengths[0]], texts[lengths[0] :]
+    rows = EventTypePattern.objects.using(using).order_by()
+    concerned = models.Q(subscription__is_global=True)
+    for length in lengths[1:]:
+        owner_type, owner_ids, rest = rest[0], rest[1 : length + 1], rest[length + 1 :]
         concerned |= models.Q(
             subscription__owner_type=owner_type, subscription__owner_id__in=owner_ids
         )
+    theirs = rows.filter(concerned, pattern__in=patterns)
+    if asks_for_anybody:
+        # Each part has its indexes. With one OR, all that listen to the pattern would be read.
+        anybodys = rows.filter(pk__in=_witnesses(patterns))
+        theirs = rows.filter(pk__in=theirs.values("pk").union(anybodys.values("pk")))
     open_door = Health.objects.using(using).filter(
         subscription_id=models.OuterRef("subscription_id"),
         is_active=True,
         ramp__isnull=True,
         endpoint__disabled_at__isnull=True,
     )
-    return list(
-        rows.filter(concerned)
-        .annotate(has_open_door=models.Exists(open_door))
+    return (
+        theirs.annotate(has_open_door=models.Exists(open_door))
         .order_by("subscription_id")
         .values_list(
             "subscription_id",
@@ -141,6 +179,12 @@ def _rows(types: Iterable[str], owners: Iterable[OwnerKey], *, using: str) -> Se
             "has_open_door",
         )
     )
+
+
+def _witnesses(patterns: Iterable[str]) -> list[Any]:
+    """Return a row of anybody's for each pattern, which tells whether nobody at all listens."""
+    rows = EventTypePattern.objects.order_by()
+    return [models.Subquery(rows.filter(pattern=one).values("pk")[:1]) for one in patterns]
 
 
 def _database() -> str:

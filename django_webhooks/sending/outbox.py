@@ -21,7 +21,7 @@ from ..fields import DatabaseNow
 from ..models import Delivery, Event, Subscription
 from ..models.event import digest
 from ..models.owner import OwnerKey
-from . import hops, listeners, payloads
+from . import hops, listeners, payloads, statements
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
         ]
         deliveries = [delivery for one in recorded for delivery in one.deliveries]
         if deliveries:
-            Delivery.objects.using(using).bulk_create(deliveries)
+            _insert(deliveries, using=using)
             for delivery in deliveries:
                 # The row has the database's moment; receivers of the signal see a moment as well.
                 delivery.due_at = now if delivery.due_at is not None else None
@@ -185,7 +185,7 @@ def _store_events(events: Sequence[Event], *, using: str) -> dict[str, Event]:
     for event in events:
         if event.idempotency_digest is not None:
             keyed.setdefault(event.idempotency_digest, event)
-    rows.bulk_create([event for event in events if event.idempotency_digest is None])
+    _insert([event for event in events if event.idempotency_digest is None], using=using)
     if not keyed:
         return {}
     # The database decides who was first, also against a transaction that runs at the same time.
@@ -194,6 +194,15 @@ def _store_events(events: Sequence[Event], *, using: str) -> dict[str, Event]:
         str(first.idempotency_digest): first
         for first in rows.filter(idempotency_digest__in=list(keyed))
     }
+
+
+def _insert(rows: Sequence[models.Model], *, using: str) -> None:
+    if len(rows) == 1:
+        # What a save in a request mostly brings.
+        statements.insert(rows[0], using=using)
+    elif rows:
+        model: type[models.Model] = type(rows[0])
+        model._base_manager.using(using).bulk_create(rows)
 
 
 def _recorded(

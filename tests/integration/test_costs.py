@@ -83,9 +83,9 @@ def test_a_sweep_of_much_costs_as_much_as_a_sweep_of_nothing():
     with Statements() as busy:
         tasks.sweep()
 
-    # What cannot be read, subscriptions that changed, what they held, the clock, what stalled,
+    # What cannot be read, subscriptions that changed and hold something, the clock, what stalled,
     # the count, bulk replays, the inbox, the audit trail.
-    assert idle.verbs() == ["SELECT", "SELECT", "UPDATE", *["SELECT"] * CLOCK, *["SELECT"] * 5]
+    assert idle.verbs() == [*["SELECT"] * 2, *["SELECT"] * CLOCK, *["SELECT"] * 5]
     assert busy.verbs() == idle.verbs()
 
 

@@ -1,0 +1,3 @@
+"""What the project of the comparison sells."""
+
+from __future__ import annotations
