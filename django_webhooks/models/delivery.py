@@ -111,7 +111,12 @@ class Delivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event = models.ForeignKey(
-        Event, on_delete=models.PROTECT, related_name="deliveries", verbose_name=_("event")
+        Event,
+        on_delete=models.PROTECT,
+        # The unique constraint begins with it.
+        db_index=False,
+        related_name="deliveries",
+        verbose_name=_("event"),
     )
     subscription = models.ForeignKey(
         Subscription,

@@ -27,8 +27,7 @@ class Event(Owned):
     type = models.CharField(_("event type"), max_length=100)
     body = models.BinaryField(_("body"))
     idempotency_key = models.CharField(_("idempotency key"), max_length=200, blank=True)
-    # Unique on every database, because NULLs do not collide: no key, no digest.
-    idempotency_digest = models.CharField(max_length=64, null=True, unique=True, editable=False)
+    idempotency_digest = models.CharField(max_length=64, null=True, editable=False)
     hops = models.PositiveSmallIntegerField(
         _("hops"),
         default=0,
@@ -51,6 +50,11 @@ class Event(Owned):
                 condition=~models.Q(idempotency_key=""),
                 name="webhooks_event_key",
             )
+        ]
+        constraints = [
+            # On every database, because NULLs do not collide: no key, no digest. A unique field
+            # would have a second index for patterns on PostgreSQL.
+            models.UniqueConstraint(fields=["idempotency_digest"], name="webhooks_event_once")
         ]
         permissions = [("view_payload", "Can see the payloads of events and the answers to them")]
 

@@ -160,11 +160,11 @@ def _query(
         # Each part has its indexes. With one OR, all that listen to the pattern would be read.
         anybodys = rows.filter(pk__in=_witnesses(patterns))
         theirs = rows.filter(pk__in=theirs.values("pk").union(anybodys.values("pk")))
+    # An endpoint that is disabled is not the active one.
     open_door = Health.objects.using(using).filter(
         subscription_id=models.OuterRef("subscription_id"),
         is_active=True,
         ramp__isnull=True,
-        endpoint__disabled_at__isnull=True,
     )
     return (
         theirs.annotate(has_open_door=models.Exists(open_door))
