@@ -20,9 +20,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.stage import until
+
 from . import account, faults
 from .audience import Audience
-from .crew import Crew
+from .crew import POOL, Crew
 from .stack import running
 from .traffic import Traffic
 
@@ -38,6 +40,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         audience = resources.enter_context(Audience(stack.stage))
         crew = resources.enter_context(Crew(stack))
         traffic = resources.enter_context(Traffic(stack.stage, rate=options.rate))
+        until(lambda: len(crew.pool("witness")) == POOL, "the witness did not start")
         time.sleep(WARM_UP)
         before = crew.measure()
         lanes = faults.lanes(stack, crew, audience, seed=options.seed, say=say(options))

@@ -14,7 +14,7 @@ from .conftest import FAULTS, campaign
 pytestmark = [*FAULTS, pytest.mark.campaign]
 COUNT = 20_000
 #: Two processes hold a batch or two each, and may stand still for seconds while the other goes on.
-BATCHES = 2_000
+BATCHES = 1_000
 
 
 @pytest.mark.timeout(500)
