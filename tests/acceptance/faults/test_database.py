@@ -169,7 +169,7 @@ def test_f14_a_serialisation_failure_on_record(stage, receiver, account):
     assert len(receiver.requests) == 1
 
 
-@pytest.mark.stacks(*ONE_OF_BOTH)
+@pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
 def test_f22_pruning_never_removes_what_waits(stage, receiver, account):
     receiver.answers = [Answer(503)]
     stage.settings |= {

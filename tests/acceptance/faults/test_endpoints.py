@@ -271,7 +271,13 @@ def test_f23_a_lost_encryption_key(stage, receiver, account):
 
 
 @pytest.mark.stacks(*ONE_OF_BOTH)
-@pytest.mark.parametrize(("column", "reason"), [("timeout", "internal"), ("retry_cap", "http_503")])
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        pytest.param("timeout", "internal", marks=pytest.mark.campaign),
+        ("retry_cap", "http_503"),
+    ],
+)
 def test_f23_a_row_that_makes_the_sender_raise(stage, receiver, account, column, reason):
     """No number where one is reckoned with: before the attempt, and in what follows from it."""
     with contextlib.closing(Receiver([Answer(503)])) as other:
