@@ -44,19 +44,20 @@ FROM django_webhooks_subscription s;
 ANALYZE plan, who;
 
 INSERT INTO django_webhooks_event
-    (id, type, body, idempotency_key, owner_type, owner_id, hops, created_at)
-SELECT {event}, 'order.paid', %(body)s, 'key-' || n, '', '', 0, at
+    (id, type, body, idempotency_key, owner_type, owner_id, hops, created_at,
+     ordering_key)
+SELECT {event}, 'order.paid', %(body)s, 'key-' || n, '', '', 0, at, ''
 FROM plan;
 
 INSERT INTO django_webhooks_delivery
     (id, event_id, subscription_id, replay, status, due_at, attempts_made, reason, created_at,
-     finished_at, has_new_message_id)
+     finished_at, has_new_message_id, priority, ordering_key)
 SELECT {delivery}, {event}, subscription_id, 0,
        CASE WHEN waits THEN 'waiting' WHEN failed THEN 'given_up' ELSE 'succeeded' END,
        CASE WHEN waits THEN at END,
        1 + retries, CASE WHEN failed THEN 'http_503' ELSE '' END, at,
        CASE WHEN NOT waits THEN at + interval '1 second' * (random() * 5) END,
-       false
+       false, 1, ''
 FROM plan JOIN who USING (who);
 
 INSERT INTO django_webhooks_attempt

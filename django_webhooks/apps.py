@@ -19,7 +19,7 @@ class WebhooksConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect signals, register checks, and import each app's ``webhooks`` module."""
-        from . import checks  # noqa: F401  # registers the checks
+        from . import checks, metrics  # noqa: F401  # importing checks registers them
         from .conf import settings
         from .models import (
             Endpoint,
@@ -42,6 +42,7 @@ class WebhooksConfig(AppConfig):
             signal.connect(audited.patterns_changed, sender=EventTypePattern)
         permissions.connect()
         pre_delete.connect(_cancel_deliveries, sender=Subscription)
+        metrics.connect()
         autodiscover_modules(settings.WEBHOOKS_AUTODISCOVER_MODULE)
 
 

@@ -70,11 +70,20 @@ class Settings:
     #: Deliveries leased at once by one worker process.
     WEBHOOKS_BATCH_SIZE: int = 100
 
+    #: Part of what is leased at once that fresh deliveries may take from retries and replays.
+    WEBHOOKS_FRESH_SHARE: float = 0.75
+
     #: Requests under way at once in one worker process.
     WEBHOOKS_MAX_IN_FLIGHT: int = 32
 
     #: Requests under way at once to one endpoint, in one worker process.
     WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT: int = 8
+
+    #: Requests a second to one subscription, over all workers; None for no limit.
+    WEBHOOKS_RATE_LIMIT: float | None = None
+
+    #: Requests in flight at once to one subscription, over all workers; None for no limit.
+    WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION: int | None = None
 
     #: Seconds after which a worker task ends and hands what is left to a new message.
     WEBHOOKS_DRAIN_SECONDS: float = 10.0
@@ -167,6 +176,19 @@ class Settings:
 
     #: Days for which a pause, silence or a given-up delivery is nothing to tell of in an audit.
     WEBHOOKS_AUDIT_IDLE_DAYS: float = 7.0
+
+    #: Count for Prometheus; needs the extra "metrics".
+    WEBHOOKS_METRICS: bool = False
+
+    #: Bearer token that may read the metrics; without one, staff alone may.
+    WEBHOOKS_METRICS_TOKEN: str = ""
+
+    #: Subscriptions that are counted each by itself, the oldest first; 0 counts all together.
+    WEBHOOKS_METRICS_SUBSCRIPTIONS: int = 0
+
+    #: Tell receivers the trace of each attempt: True, or a callable (or its path) that takes the
+    #: subscription and says so.
+    WEBHOOKS_SEND_TRACEPARENT: bool | Callable[..., bool] | str = False
 
     #: Addresses that audits are mailed to, or a callable (or its path) that returns some.
     WEBHOOKS_AUDIT_NOTIFY: Sequence[str] | Callable[[], Sequence[str]] | str = ()

@@ -23,17 +23,25 @@ def emit(
     *,
     owner: models.Model | None = None,
     idempotency_key: str | None = None,
+    ordering_key: str | None = None,
     using: str | None = None,
 ) -> Event | None:
     """Record an event and a delivery for each subscription that hears it, in this transaction.
 
     Return the event, or None where nobody listens: then nothing is written. With an
     ``idempotency_key``, unique per owner and type, a repeated call returns the first event and
-    sends nothing new. Raise UnknownEventType, PayloadError or PayloadTooLarge before anything is
+    sends nothing new. Events of one ``ordering_key`` are sent one after the other to subscriptions
+    that ask for it. Raise UnknownEventType, PayloadError or PayloadTooLarge before anything is
     written.
     The broker is told after commit, in the background; nothing is lost where it cannot be reached.
     """
-    draft = Draft(event_type=event_type, data=data, owner=owner, idempotency_key=idempotency_key)
+    draft = Draft(
+        event_type=event_type,
+        data=data,
+        owner=owner,
+        idempotency_key=idempotency_key,
+        ordering_key=ordering_key,
+    )
     return emit_many([draft], using=using)[0]
 
 

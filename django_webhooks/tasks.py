@@ -29,6 +29,7 @@ from .sending import (
     bulk_replays,
     dispatch,
     keeping,
+    limits,
     notices,
     outbox,
     probes,
@@ -73,9 +74,11 @@ class DeliveryTask(Task):  # type: ignore[type-arg]  # Task is generic for type 
 )
 def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
+    # Who runs it eagerly waits for it.
+    is_patient = not self.request.is_eager
     with _connection(self):
         pulses.beat("deliver")
-        drained = dispatch.drain([UUID(one) for one in delivery_ids])
+        drained = dispatch.drain([UUID(one) for one in delivery_ids], is_patient=is_patient)
     if drained.is_more_due:
         deliver.delay()
     wait = drained.next_in
@@ -92,6 +95,7 @@ def sweep() -> None:
     upkeep.release_forgotten()
     now = DatabaseClock(using=outbox.database())()
     upkeep.nudge(now=now)
+    limits.nudge(now=now, using=outbox.database())
     batch = settings.WEBHOOKS_BATCH_SIZE
     # What was released just now has a later moment.
     due = upkeep.count_due(limit=batch * MAX_WAKE_UPS, now=now + timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""URLs to include where receivers are to find public keys."""
+"""URLs to include where receivers are to find public keys, and Prometheus the metrics."""
 
 from __future__ import annotations
 
@@ -8,5 +8,6 @@ from . import views
 
 app_name = "django_webhooks"
 urlpatterns = [
+    path("metrics", views.metrics, name="metrics"),
     path("<uuid:subscription>/keys.json", views.public_keys, name="public-keys"),
 ]

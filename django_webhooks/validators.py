@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +25,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type",
                    "user-agent", "authorization", "cookie", "accept-encoding", "expect",
                    "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer",
-                   "upgrade"})  # fmt: skip
+                   "traceparent", "upgrade"})  # fmt: skip
 
 
 def url_rules() -> urls.Rules:
@@ -83,6 +84,12 @@ def validate_header_value(value: Any) -> None:
         raise ValidationError(
             _("Use Latin-1 text without line breaks as the value of a header."), code="value"
         )
+
+
+def validate_above_zero(value: float) -> None:
+    """Raise ValidationError unless the number is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise ValidationError(_("Enter a number above 0."), code="not_positive")
 
 
 def validate_pattern(pattern: str) -> None:

@@ -55,10 +55,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _nothing_remembered() -> Iterator[None]:
     from django_webhooks import catalog
     from django_webhooks.inbox import network_lists, rejections
-    from django_webhooks.sending import listeners, pulses
+    from django_webhooks.sending import listeners, pulses, slowness
 
     listeners.forget_silence()
     pulses._said.clear()
+    slowness.memory.forget()
     network_lists.forget()
     rejections._counts.start_afresh()
     types, declared = catalog._types, dict(catalog._types)

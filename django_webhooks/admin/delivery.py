@@ -10,11 +10,12 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .. import tasks
 from ..models import Attempt, AuditEntry, Delivery, Event, Subscription
+from ..policies.ordering import EVERYTHING
 from ..sending import outbox
 from ..sending.clock import DatabaseClock
 from . import badges, filters, scope, timeline
@@ -67,6 +68,7 @@ class DeliveryAdmin(RecordAdmin):
         "event_link",
         "event_type",
         "idempotency_key",
+        "in_order",
         "subscription",
         "state",
         "reason",
@@ -162,6 +164,16 @@ class DeliveryAdmin(RecordAdmin):
     def idempotency_key(self, delivery: Delivery) -> str:
         """What the project named it by."""
         return delivery.event.idempotency_key or "-"
+
+    @admin.display(description=_("ordering key"))
+    def in_order(self, delivery: Delivery) -> str:
+        """What it waits its turn with, or that it waits for none."""
+        key = delivery.event.ordering_key or "-"
+        if delivery.ordering_key == EVERYTHING:
+            return gettext("%(key)s (all of the subscription, in order)") % {"key": key}
+        if delivery.ordering_key:
+            return gettext("%(key)s (in order)") % {"key": key}
+        return key
 
     @admin.display(description=_("status"))
     def result(self, delivery: Delivery) -> Any:

@@ -33,7 +33,9 @@ class EventAdmin(RecordAdmin):
         "type",
         "owner_name",
         "idempotency_key",
+        "ordering_key",
         "recorded",
+        "trace_parent",
         "sent",
     )
 

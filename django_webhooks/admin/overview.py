@@ -80,6 +80,10 @@ class OverviewAdmin(RecordAdmin):
                 _unhealthy(one, sees=sees)
                 for one in statistics.unhealthy(subscriptions=keys, using=using)
             ],
+            "limited": [
+                (timeline.link("subscription", one.pk, one.name), parts.limit(one))
+                for one in statistics.limited(subscriptions=keys, using=using)
+            ],
             "is_empty": not rows.exists(),
         }
         return TemplateResponse(request, "admin/django_webhooks/overview.html", context)

@@ -8,9 +8,11 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Delivery, Endpoint, Health, Subscription, Switch
+from ..sending import statistics
 from . import badges
 from .moments import moment
 
@@ -65,6 +67,18 @@ def deliveries(subscription: Subscription, *, using: str) -> str:
     ]
     headings = [_("Message id"), _("Event type"), _("Status"), _("Reason"), _("Recorded")]
     return table(headings, rows) if rows else ""
+
+
+def limit(subscription: Subscription) -> str:
+    """Return the limits in effect, and how many deliveries wait because of them."""
+    if not subscription.limits:
+        return gettext("No limit.")
+    count = statistics.waiting_for_limit(subscription)
+    more = "+" if count >= statistics.COUNTED else ""
+    return gettext("%(limit)s; waiting because of it: %(count)s.") % {
+        "limit": subscription.limit_words,
+        "count": f"{count}{more}",
+    }
 
 
 def label(endpoint: Endpoint, *, sees: bool) -> str:

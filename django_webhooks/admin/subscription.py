@@ -67,6 +67,7 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         "keys",
         "recent_switches",
         "made",
+        "waits",
     ]
 
     class Media:
@@ -195,7 +196,8 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
         first_key = ["signing_secret"] if permitted(request, "see_secret") else []
         signatures = [*(["keys"] if obj else first_key), "signature_style"]
         state = ["status", "status_reason", "unreadable", "changed", "made"]
-        policy = ["timeout", "retry_attempts", "retry_base", "retry_cap", "client_errors_final"]
+        policy = ["ordering", "timeout", "retry_attempts", "retry_base", "retry_cap"]
+        policy.append("client_errors_final")
         thresholds = [
             ("health_fall", "health_rise"),
             ("health_window", "health_window_attempts", "health_window_share"),
@@ -218,6 +220,16 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
             (None, {"fields": ["name", "description", *types, *audience]}),
             (_("Signatures"), {"fields": signatures}),
             (_("Delivery"), {"fields": policy}),
+            (
+                _("Limits"),
+                {
+                    "fields": [("rate_limit", "max_in_flight"), *(["waits"] if obj else [])],
+                    "description": _(
+                        "For a receiver that cannot take all at once. What may not go yet waits, "
+                        "and goes oldest first."
+                    ),
+                },
+            ),
             (_("Failover"), {"fields": failover}),
             (
                 _("Thresholds of health"),
@@ -282,6 +294,11 @@ class SubscriptionAdmin(Audited, MaskedHosts, Scoped, admin.ModelAdmin):  # type
                 _("Two endpoints are on the same host: they may fail together."),
                 messages.WARNING,
             )
+
+    @admin.display(description=_("limit in effect"))
+    def waits(self, subscription: Subscription) -> str:
+        """Its limits, and how many deliveries wait because of them."""
+        return parts.limit(subscription)
 
     @admin.display(description=_("changed"))
     def changed(self, subscription: Subscription) -> Any:

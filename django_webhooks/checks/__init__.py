@@ -19,6 +19,7 @@ from .secrets import (
     check_proxy,
 )
 from .values import check_values
+from .watching import check_metrics, check_tracing
 
 __all__ = [
     "check_acting",
@@ -29,6 +30,7 @@ __all__ = [
     "check_key_of_its_own",
     "check_keys_are_derived",
     "check_keys_are_set",
+    "check_metrics",
     "check_names",
     "check_networks",
     "check_proxy",
@@ -36,5 +38,6 @@ __all__ = [
     "check_retention",
     "check_routes",
     "check_schedule",
+    "check_tracing",
     "check_values",
 ]

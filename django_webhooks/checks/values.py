@@ -87,6 +87,14 @@ def _is_callable(value: Any) -> bool:
     return callable(value)
 
 
+def _is_flag_or_callable(value: Any) -> bool:
+    return _is_flag(value) or _is_callable(value)
+
+
+def _is_token(value: Any) -> bool:
+    return value == "" or (isinstance(value, str) and len(value) >= 16 and value.isascii())
+
+
 def _is_scope(value: Any) -> bool:
     return value is None or _is_callable(value)
 
@@ -155,6 +163,14 @@ def _is_ca_bundle(value: Any) -> bool:
 _NETWORKS = (_are_networks, 'a list of networks without host bits, such as "10.1.0.0/16"')
 _FLAG = (_is_flag, "True or False")
 _COUNT = (_is_count, "a whole number of at least 1")
+_COUNT_OR_NONE = (
+    lambda value: value is None or _is_count(value),
+    "a whole number of at least 1, or None",
+)
+_RATE_OR_NONE = (
+    lambda value: value is None or is_positive(value),
+    "a positive number of requests a second, or None",
+)
 _SECONDS = (is_positive, "a positive number of seconds")
 _DAYS = (is_positive, "a positive number of days")
 _SECONDS_OR_0 = (_is_not_negative, "a number of seconds, or 0")
@@ -279,6 +295,29 @@ RULES = [
             (_is_notify, "a list of mail addresses, or a callable or its path"),
         ),
         ("webhooks.E063", "WEBHOOKS_AUDIT_REPORTS_KEPT", _COUNT),
+        (
+            "webhooks.E064",
+            "WEBHOOKS_FRESH_SHARE",
+            (lambda value: is_number(value) and 0 < value < 1, "above 0 and less than 1"),
+        ),
+        ("webhooks.E067", "WEBHOOKS_RATE_LIMIT", _RATE_OR_NONE),
+        ("webhooks.E068", "WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION", _COUNT_OR_NONE),
+        ("webhooks.E071", "WEBHOOKS_METRICS", _FLAG),
+        (
+            "webhooks.E072",
+            "WEBHOOKS_METRICS_TOKEN",
+            (_is_token, "empty or a text of at least 16 ASCII characters"),
+        ),
+        (
+            "webhooks.E073",
+            "WEBHOOKS_METRICS_SUBSCRIPTIONS",
+            (lambda value: value == 0 or _is_count(value), "a whole number, or 0"),
+        ),
+        (
+            "webhooks.E074",
+            "WEBHOOKS_SEND_TRACEPARENT",
+            (_is_flag_or_callable, "True or False, or a callable or its path"),
+        ),
     ]
 ]
 

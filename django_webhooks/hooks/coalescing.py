@@ -153,7 +153,11 @@ def _changed_before(row: Event) -> list[str]:
 
 
 def _is_for_the_same(row: Event, draft: Draft) -> bool:
-    return row.type == draft.event_type and row.owner_key == OwnerKey.of(draft.owner)
+    return (
+        row.type == draft.event_type
+        and row.owner_key == OwnerKey.of(draft.owner)
+        and row.ordering_key == (draft.ordering_key or "")
+    )
 
 
 def _memory_of(hook: ModelWebhooks, instance: models.Model, *, using: str) -> _Memory | None:

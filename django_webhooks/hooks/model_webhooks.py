@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -10,6 +11,7 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
 
 from .. import catalog
+from ..policies import ordering
 from . import shapes, values
 
 ACTIONS = ("created", "updated", "deleted")
@@ -18,6 +20,12 @@ ACTIONS = ("created", "updated", "deleted")
 def concrete_of(model: type[models.Model]) -> type[models.Model]:
     """Return the model whose table it is: that of a proxy is another's."""
     return model._meta.concrete_model or model
+
+
+def key_of(model: type[models.Model], instance: models.Model) -> Any:
+    """Return the key of the model's row: a child has its parent's in a link of its own."""
+    link = instance._meta.get_ancestor_link(concrete_of(model))
+    return instance.pk if link is None else getattr(instance, link.attname)
 
 
 class ModelWebhooks:
@@ -67,6 +75,16 @@ class ModelWebhooks:
     def owner(self, instance: models.Model) -> models.Model | None:
         """Return whose event it is: only that owner's subscriptions hear it."""
         return None
+
+    def ordering_key(self, instance: models.Model) -> str:
+        """Return what its events share: they are sent in order where a subscription asks for it.
+
+        By default that is the row.
+        """
+        key = f"{self.model._meta.label_lower}:{key_of(self.model, instance)}"
+        if len(key) <= ordering.LONGEST:
+            return key
+        return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
     def event_type(self, action: str) -> str:
         """Return the event type of an action."""

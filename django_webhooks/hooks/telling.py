@@ -15,7 +15,7 @@ from .. import events
 from ..models import Event
 from ..sending import listeners, outbox, payloads
 from ..sending.outbox import Draft
-from . import values
+from . import model_webhooks, values
 from .model_webhooks import ModelWebhooks, concrete_of
 
 #: The hook of each registered model, by its concrete class.
@@ -30,8 +30,7 @@ def hooks_of(model: type[models.Model]) -> list[ModelWebhooks]:
 
 def key_of(hook: ModelWebhooks, instance: models.Model) -> Any:
     """Return the key of the hook's row: a child has its parent's in a link of its own."""
-    link = instance._meta.get_ancestor_link(concrete_of(hook.model))
-    return instance.pk if link is None else getattr(instance, link.attname)
+    return model_webhooks.key_of(hook.model, instance)
 
 
 def is_heard(hook: ModelWebhooks, action: str) -> bool:
@@ -73,7 +72,12 @@ def draft_of(
     data = hook.payload(instance)
     if action == "updated" and isinstance(data, dict):
         data = {**data, "changed": sorted(changed)}
-    return Draft(event_type=hook.event_type(action), data=data, owner=hook.owner(instance))
+    return Draft(
+        event_type=hook.event_type(action),
+        data=data,
+        owner=hook.owner(instance),
+        ordering_key=hook.ordering_key(instance),
+    )
 
 
 def emit(drafts: Sequence[Draft], *, using: str) -> list[Event | None]:

@@ -11,6 +11,7 @@ from .bulk_replay import BulkReplay
 from .delivery import Delivery
 from .endpoint import Endpoint
 from .event import Event
+from .flow import Flow
 from .health import Health
 from .inbox_message import InboxMessage
 from .network_list import NetworkList
@@ -34,6 +35,7 @@ __all__ = [
     "Endpoint",
     "Event",
     "EventTypePattern",
+    "Flow",
     "Health",
     "InboxMessage",
     "NetworkList",

@@ -5,15 +5,19 @@
     waiting --attempt final, or limits reached--> given_up
     waiting --subscription deleted, or by hand--> cancelled
 
+Deliveries of a subscription that has an order share a lane, ``ordering_key``, in which one is under
+way at a time, in the order of their ids. Whose lane is empty waits for no other.
+
 While it waits, ``due_at`` is when a worker may next take it: the moment of its next attempt; the
 end of the lease while a worker has it; NULL while it is held, because its subscription is paused or
-has no endpoint. What is over has no ``due_at``, so the index of due work holds what waits alone.
+has no endpoint, or because it is not the first of its lane. What is over has no ``due_at``, so the
+index of due work holds what waits alone.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from django.db import models
@@ -27,6 +31,7 @@ from ..policies.health import NO_ANSWER
 from .bulk_replay import BulkReplay
 from .endpoint import Endpoint
 from .event import Event, message_id
+from .lanes import LaneQuerySet
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
     from .attempt import Attempt
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
+class DeliveryQuerySet(LaneQuerySet):
     """Named sets of deliveries."""
 
     def waiting(self) -> DeliveryQuerySet:
@@ -43,12 +48,21 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(status=Delivery.Status.WAITING)
 
     def due(self, now: datetime) -> DeliveryQuerySet:
-        """Those that a worker may take now, the longest due first; expired leases included."""
-        return self.filter(due_at__lte=now).order_by("due_at", "pk")
+        """Those that a worker may take now; expired leases included."""
+        # The index begins with the priority.
+        return self.filter(priority__in=Delivery.Priority.values, due_at__lte=now)
+
+    def longest_due(self, now: datetime, priority: int) -> DeliveryQuerySet:
+        """Those of one priority that a worker may take now, the longest due first."""
+        return self.filter(priority=priority, due_at__lte=now).order_by("due_at", "pk")
 
     def held(self) -> DeliveryQuerySet:
         """Those that wait for their subscription rather than for a moment."""
         return self.waiting().filter(due_at__isnull=True)
+
+    def oldest_first(self) -> DeliveryQuerySet:
+        """These, which are held, in the order of their index: none is sorted to find the first."""
+        return self.order_by("due_at", "pk")
 
     def succeeded(self) -> DeliveryQuerySet:
         """Those that arrived."""
@@ -59,12 +73,21 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(status=Delivery.Status.GIVEN_UP)
 
     def release(self, *, limit: int | None = None) -> int:
-        """Make those that are held due now, the oldest first, and return how many that were."""
-        held = self.held()
+        """Make those that are held due now, the oldest first, and return how many that were.
+
+        What waits for its turn goes on waiting for it. Call it for whole subscriptions.
+        """
         if limit is not None:
-            oldest = list(held.order_by("pk").values_list("pk", flat=True)[:limit])
-            held = held.filter(pk__in=oldest)
-        return held.update(due_at=DatabaseNow())
+            return self.make_due(self.releasable(limit), now=DatabaseNow())
+        free = self.held().filter(ordering_key="")
+        return free.update(due_at=DatabaseNow()) + self.release_heads()
+
+    def releasable(self, limit: int) -> list[UUID]:
+        """Return the oldest that are held and whose turn it is. Call it for one subscription."""
+        free = self.held().filter(ordering_key="").oldest_first()
+        oldest = list(free.values_list("pk", flat=True)[:limit])
+        heads = list(self.held_heads().order_by("pk").values_list("pk", flat=True)[:limit])
+        return sorted(oldest + heads)[:limit]
 
     def bring_forward(self, *, now: datetime) -> int:
         """Make those due now that wait because an endpoint failed, and return how many that are."""
@@ -82,13 +105,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def cancel(self, reason: str) -> int:
         """End those that wait without a further attempt, and return how many that were."""
-        return self.waiting().update(
-            status=Delivery.Status.CANCELLED,
-            reason=reason,
-            due_at=None,
-            lease_token=None,
-            finished_at=timezone.now(),
-        )
+        with self.making_way():
+            return self.waiting().update(
+                status=Delivery.Status.CANCELLED,
+                reason=reason,
+                due_at=None,
+                lease_token=None,
+                finished_at=timezone.now(),
+            )
 
 
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
@@ -108,6 +132,14 @@ class Delivery(models.Model):
         GIVEN_UP = "given_up", pgettext_lazy("delivery", "Given up")
         # Somebody, or the end of its subscription, called it off.
         CANCELLED = "cancelled", pgettext_lazy("delivery", "Cancelled")
+
+    class Priority(models.IntegerChoices):
+        """What goes first where workers cannot do all at once; neither shuts the other out."""
+
+        # What has not been tried yet.
+        FRESH = 0, pgettext_lazy("priority", "Fresh")
+        # Retries and replays.
+        AGAIN = 1, pgettext_lazy("priority", "Again")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event = models.ForeignKey(
@@ -163,6 +195,11 @@ class Delivery(models.Model):
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.WAITING
     )
+    priority = models.PositiveSmallIntegerField(
+        _("priority"), choices=Priority.choices, default=Priority.FRESH, editable=False
+    )
+    #: Its lane within the subscription, from the ordering key of the event; empty without an order.
+    ordering_key = models.CharField(max_length=32, blank=True, editable=False)
     due_at = models.DateTimeField(_("due"), null=True, blank=True)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     attempts_made = models.PositiveIntegerField(_("attempts"), default=0)
@@ -195,15 +232,22 @@ class Delivery(models.Model):
         indexes = [
             # What waits for a moment. MySQL and MariaDB ignore the condition.
             models.Index(
-                fields=["due_at"],
+                fields=["priority", "due_at"],
                 condition=models.Q(due_at__isnull=False),
                 name="webhooks_delivery_due",
             ),
-            # What is held, by subscription.
+            # What is held, by subscription, the oldest first.
             models.Index(
-                fields=["subscription", "due_at"],
+                fields=["subscription", "due_at", "id"],
                 condition=models.Q(status="waiting"),
                 name="webhooks_delivery_held",
+            ),
+            # Whose turn it is in each lane. Where the condition is ignored, the status keeps what
+            # is over apart.
+            models.Index(
+                fields=["subscription", "status", "ordering_key", "id"],
+                condition=models.Q(status="waiting") & ~models.Q(ordering_key=""),
+                name="webhooks_delivery_turn",
             ),
             # What may be pruned.
             models.Index(fields=["status", "finished_at"], name="webhooks_delivery_finished"),
@@ -252,6 +296,14 @@ class Delivery(models.Model):
         """Whether no further attempt will be made."""
         return self.status != self.Status.WAITING
 
+    def waits_for(self) -> UUID | None:
+        """Return what of its lane goes before it, or None where it is its turn, or it has none."""
+        if not self.ordering_key or self.is_over:
+            return None
+        own = Delivery.objects.using(self._state.db).filter(pk=self.pk)
+        first = own.firsts().get(self.pk)
+        return first if first != self.pk else None
+
     def explain(self, now: datetime | None = None) -> str:
         """Return in one sentence what became of it, or why it waits and until when."""
         now = now or timezone.now()
@@ -291,8 +343,17 @@ class Delivery(models.Model):
             return gettext("A worker is sending it, or returns it at %(time)s at the latest.") % {
                 "time": _moment(self.due_at)
             }
+        if (first := self.waits_for()) is not None:
+            return gettext(
+                "Waits for its turn: delivery %(first)s with the same ordering key goes first."
+            ) % {"first": first}
         if self.due_at is None:
-            return self._explain_held()
+            return self._explain_held(now)
+        if not self.attempts_made and self.due_at > now and subscription and subscription.limits:
+            return gettext(
+                "Waits because of the limit of its subscription (%(limit)s); its turn is at "
+                "%(time)s."
+            ) % {"limit": subscription.limit_words, "time": _moment(self.due_at)}
         if not self.attempts_made:
             return gettext("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
         return gettext(
@@ -303,7 +364,7 @@ class Delivery(models.Model):
             "time": _moment(self.due_at),
         }
 
-    def _explain_held(self) -> str:
+    def _explain_held(self, now: datetime) -> str:
         if self.subscription is None:
             return gettext("Waits without a subscription; cancel it.")
         if self.subscription.unreadable_since is not None:
@@ -315,6 +376,8 @@ class Delivery(models.Model):
         usable = [door for door in doors if door.endpoint.is_usable]
         if not usable:
             return gettext("Waits because its subscription has no endpoint, or all are disabled.")
+        if any(door.flows for door in usable) and self.subscription.limits:
+            return self._explain_limit(self.subscription, now)
         if any(door.is_active for door in usable):
             return gettext("Waits because older deliveries go first after an outage.")
         since = _moment(max(door.failing_since or door.since for door in usable))
@@ -330,6 +393,27 @@ class Delivery(models.Model):
             "since": since,
             "time": _moment(min(door.hold_until or door.since for door in usable)),
         }
+
+    def _explain_limit(self, subscription: Subscription, now: datetime) -> str:
+        from .flow import COUNTED, Flow  # it refers to deliveries
+
+        older = cast("DeliveryQuerySet", subscription.deliveries.all()).held()
+        count = older.filter(pk__lt=self.pk)[:COUNTED].count()
+        flow = Flow.objects.filter(pk=subscription.pk).first() or Flow(subscription=subscription)
+        values = {"limit": subscription.limit_words, "count": count}
+        moment = flow.moment_behind(count, now=now)
+        if moment is None:
+            return (
+                gettext(
+                    "Waits because of the limit of its subscription (%(limit)s); %(count)d others "
+                    "go first."
+                )
+                % values
+            )
+        return gettext(
+            "Waits because of the limit of its subscription (%(limit)s); %(count)d others go "
+            "first, and its turn is at about %(time)s."
+        ) % {**values, "time": _moment(moment)}
 
 
 def _moment(moment: datetime | None) -> str:

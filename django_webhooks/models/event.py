@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..fields import uuid7
+from ..policies.ordering import LONGEST
 from .owner import Owned, OwnerKey
 
 if TYPE_CHECKING:
@@ -28,11 +29,24 @@ class Event(Owned):
     body = models.BinaryField(_("body"))
     idempotency_key = models.CharField(_("idempotency key"), max_length=200, blank=True)
     idempotency_digest = models.CharField(max_length=64, null=True, editable=False)
+    ordering_key = models.CharField(
+        _("ordering key"),
+        max_length=LONGEST,
+        blank=True,
+        help_text=_("Subscriptions may have events of the same key sent one after the other."),
+    )
     hops = models.PositiveSmallIntegerField(
         _("hops"),
         default=0,
         editable=False,
         help_text=_("How many webhooks, one causing the next, led to it."),
+    )
+    trace_parent = models.CharField(
+        _("trace"),
+        max_length=55,
+        blank=True,
+        editable=False,
+        help_text=_("The traceparent of what recorded it, where that was traced."),
     )
     created_at = models.DateTimeField(_("recorded"), default=timezone.now)
 

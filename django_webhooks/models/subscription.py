@@ -16,8 +16,10 @@ from ..conf import settings
 from ..fields import uuid7
 from ..policies.failover import Failback, Mode
 from ..policies.health import Thresholds
+from ..policies.ordering import Ordering
+from ..policies.rate import Limits
 from ..policies.retry import RetryPolicy
-from ..validators import validate_pattern
+from ..validators import validate_above_zero, validate_pattern
 from .audit_entry import AuditEntry
 from .audited import AuditedQuerySet, unnoted
 from .owner import Owned
@@ -91,6 +93,16 @@ class Subscription(Owned):
         # The traffic stays until the endpoint that has it fails, or somebody switches back.
         STAY = Failback.STAY.value, pgettext_lazy("fail-back", "Stay")
 
+    class Order(models.TextChoices):
+        """What goes one after the other, each once the one before it is over."""
+
+        # All as fast as possible.
+        NONE = Ordering.NONE.value, pgettext_lazy("ordering", "None: as fast as possible")
+        # Events of one ordering key; those without a key wait for none.
+        KEY = Ordering.KEY.value, pgettext_lazy("ordering", "By ordering key")
+        # All of them.
+        ALL = Ordering.ALL.value, pgettext_lazy("ordering", "All, one after the other")
+
     class SignatureStyle(models.TextChoices):
         """A signature beside that of Standard Webhooks."""
 
@@ -124,6 +136,16 @@ class Subscription(Owned):
         choices=SignatureStyle.choices,
         default=SignatureStyle.STANDARD,
         help_text=_("For receivers that cannot verify Standard Webhooks; needs a whsec_ key."),
+    )
+    ordering = models.CharField(
+        _("order of sending"),
+        max_length=10,
+        choices=Order.choices,
+        default=Order.NONE,
+        help_text=_(
+            "What is sent one after the other, a retry holding up what is behind it. Holds for "
+            "events recorded from now on."
+        ),
     )
     unreadable_since = models.DateTimeField(
         _("cannot be read since"),
@@ -160,6 +182,22 @@ class Subscription(Owned):
         _("client errors are final"),
         default=False,
         help_text=_("Give up on 4xx answers other than 408, 425 and 429."),
+    )
+    rate_limit = models.FloatField(
+        _("requests a second"),
+        null=True,
+        blank=True,
+        validators=[validate_above_zero],
+        help_text=_("Over all workers, above 0, 0.5 for one in two seconds; empty: %(setting)s.")
+        % {"setting": "WEBHOOKS_RATE_LIMIT"},
+    )
+    max_in_flight = models.PositiveIntegerField(
+        _("requests in flight"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("At once, over all workers, at least 1; empty: %(setting)s.")
+        % {"setting": "WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION"},
     )
     failover = models.CharField(
         _("failover"),
@@ -230,6 +268,16 @@ class Subscription(Owned):
             ),
         ]
         constraints = [
+            models.CheckConstraint(
+                condition=(
+                    (models.Q(rate_limit__isnull=True) | models.Q(rate_limit__gt=0))
+                    & (models.Q(max_in_flight__isnull=True) | models.Q(max_in_flight__gte=1))
+                ),
+                name="webhooks_sub_limits_positive",
+                violation_error_message=_(
+                    "Limits are above 0; to send nothing, pause the subscription."
+                ),
+            ),
             models.CheckConstraint(
                 condition=models.Q(is_global=False) | models.Q(owner_type="", owner_id=""),
                 name="webhooks_sub_global_has_no_owner",
@@ -372,6 +420,21 @@ class Subscription(Owned):
         )
 
     @property
+    def limits(self) -> Limits:
+        """How many requests may go to it, over all workers."""
+        return Limits(
+            rate=_first(self.rate_limit, settings.WEBHOOKS_RATE_LIMIT),
+            in_flight=_first(self.max_in_flight, settings.WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION),
+        )
+
+    @property
+    def limit_words(self) -> str:
+        """The limits in effect as people say them, empty where there is none."""
+        from .flow import words  # it refers to subscriptions
+
+        return words(self.limits)
+
+    @property
     def health_thresholds(self) -> Thresholds:
         """When its endpoints fall and rise."""
         return Thresholds(
@@ -432,9 +495,10 @@ class Subscription(Owned):
         Health.objects.using(using).lock([self.pk])
 
     def release(self) -> int:
-        """Make what is held due now, and return how many deliveries that were."""
-        deliveries = cast("DeliveryQuerySet", self.deliveries.all())
-        return deliveries.release()
+        """Make what is held due now, as far as its limits allow; return how many deliveries."""
+        from .flow import let_flow  # it refers to subscriptions
+
+        return let_flow(self, cast("DeliveryQuerySet", self.deliveries.all()))
 
     def _move(self, status: str, reason: str, *fields: str) -> None:
         self.status, self.status_reason = status, reason[:200]

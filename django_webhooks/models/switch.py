@@ -21,6 +21,7 @@ from ..policies.failover import Cause, Failback, Mode
 from .audit_entry import AuditEntry
 from .delivery import DeliveryQuerySet
 from .endpoint import Endpoint
+from .flow import let_flow
 from .health import Health
 from .subscription import Subscription
 
@@ -60,7 +61,7 @@ class SwitchQuerySet(models.QuerySet["Switch"]):
             after.ramp = (deliveries.release(limit=1) or None) if by_hand else 0
             after.save(using=self.db, update_fields=["ramp"])
         elif after is not None and subscription.is_active:
-            deliveries.release()
+            let_flow(subscription, deliveries)
         if is_first:
             return None
         kind = failover.cause(

@@ -18,7 +18,7 @@ from ..policies import outcome as outcomes
 from ..policies.outcome import Outcome
 from ..policies.retry import RetryPolicy
 from ..validators import validate_headers
-from . import hops, payloads, transport
+from . import hops, payloads, tracing, transport
 from .transport import Answer, NoAnswer, Trust
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Result:
     outcome: Outcome
 
 
+@tracing.attempted
 def make(job: Job, *, now: datetime) -> Result:
     """Send the request of a job at the moment ``now`` and return what it brought. Never raises."""
     began = time.monotonic()
@@ -122,7 +123,7 @@ def request_headers(job: Job, *, now: datetime) -> dict[str, str]:
         headers["webhook-failover-reason"] = job.why
     if delivery.attempts_made and delivery.reason:
         headers["webhook-retry-reason"] = delivery.reason
-    return headers | authorization(endpoint)
+    return headers | tracing.headers(job.subscription) | authorization(endpoint)
 
 
 def refusal(endpoint: Endpoint) -> NoAnswer | None:

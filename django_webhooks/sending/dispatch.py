@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,9 +15,10 @@ from ..conf import settings
 from ..models import Delivery, Endpoint, Subscription
 from ..policies.health import Evidence
 from ..policies.retry import RetryPolicy, TryAgain
-from . import attempt, health, leases, ledger, outbox, routes, upkeep
+from . import attempt, health, leases, ledger, outbox, routes, slowness, upkeep
 from .attempt import Job, Result
 from .clock import DatabaseClock
+from .pacing import Pacer
 from .window import Window
 
 logger = logging.getLogger(__name__)
@@ -50,20 +51,24 @@ def drain(
     *,
     using: str | None = None,
     clock: Callable[[], datetime] | None = None,
+    is_patient: bool = True,
 ) -> Drained:
     """Attempt the deliveries named, then whatever else is due, and return what was done.
 
     After WEBHOOKS_DRAIN_SECONDS no further work is taken; what is under way ends. While slow
     requests are under way, other work is still taken, so that one receiver does not hold up others.
+    Who is patient waits for the next moment of a limited subscription where that is near.
     """
     using = using or outbox.database()
-    run = _Run(using=using, clock=clock or DatabaseClock(using=using))
+    clock = clock or DatabaseClock(using=using)
+    run = _Run(using=using, clock=clock, is_patient=is_patient)
     try:
         if delivery_ids:
             run.take(ids=delivery_ids)
         run.work()
     finally:
         run.window.close()
+        run.pacer.end()
     return run.drained
 
 
@@ -131,7 +136,9 @@ class _Planner:
 class _Run:
     """One call of :func:`drain`."""
 
-    def __init__(self, *, using: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, using: str, clock: Callable[[], datetime], is_patient: bool = True
+    ) -> None:
         self.using, self.clock = using, clock
         self.drained = Drained()
         self.window: Window[tuple[Job, datetime], Result | _Unbegun] = Window(
@@ -139,7 +146,9 @@ class _Run:
             size=settings.WEBHOOKS_MAX_IN_FLIGHT,
             per_key=settings.WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT,
             is_urgent=_is_urgent,
+            slowness=slowness.memory,
         )
+        self.pacer = Pacer(self.window, clock=clock, using=using, is_patient=is_patient)
         self._ends = time.monotonic() + settings.WEBHOOKS_DRAIN_SECONDS
         self._looked_at = float("-inf")
         self._found = 0
@@ -161,8 +170,16 @@ class _Run:
             if time.monotonic() - self._refreshed_at >= REFRESH and self.window.slow_keys:
                 self._refresh(set(self._subscriptions))
             if self.window.is_empty and (self._is_ending() or not self._found):
-                break
-        now = self.clock()
+                if self._is_ending() or not self.pacer.lingers():
+                    break
+                self._found = 1
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Say what is left, and when to look again."""
+        now, moment = self.clock(), self.pacer.next_moment()
+        if moment is not None:
+            self._next_at = min(moment, self._next_at or moment)
         due = Delivery.objects.using(self.using).due(now)
         if self._is_ending() and due.exists():
             self.drained = replace(self.drained, is_more_due=True)
@@ -174,7 +191,9 @@ class _Run:
         """Lease due work and submit it."""
         # What is slow, or at the end all that is under way, must not delay the end or the others;
         # what has enough queued here is left to other workers.
-        passed_over = self.window.keys_under_way if self._is_ending() else self.window.slow_keys
+        passed_over = self.window.slow_keys
+        if self._is_ending():
+            passed_over = self.window.keys_under_way | self._known_to_be_slow()
         crowded = self.window.crowded_keys(beyond=settings.WEBHOOKS_BATCH_SIZE // 2)
         lease = leases.take(
             now=self.clock(),
@@ -184,9 +203,14 @@ class _Run:
             except_subscriptions=[key for key in passed_over | crowded if isinstance(key, UUID)],
         )
         # What was named says nothing of what else is due.
-        found = len(lease.deliveries) if ids is None else 1
+        found = lease.found if ids is None else 1
         self._looked_at, self._found = time.monotonic(), found
         self._submit(lease)
+
+    def _known_to_be_slow(self) -> set[Hashable]:
+        """Return those that would make the end of this run later and later."""
+        now = time.monotonic()
+        return {key for key in self._subscriptions if slowness.memory.is_slow(key, now=now)}
 
     def _is_ending(self) -> bool:
         return time.monotonic() >= self._ends
@@ -208,7 +232,7 @@ class _Run:
 
     def _submit(self, lease: leases.Lease) -> None:
         planner = _Planner(clock=self.clock, until=lease.until, using=self.using)
-        held, poison = [], []
+        held, jobs, poison = [], [], []
         for delivery in lease.deliveries:
             try:
                 job = planner.plan(delivery)
@@ -221,8 +245,10 @@ class _Run:
             if job is None:
                 held.append(delivery)
             else:
-                self._subscriptions[job.subscription.pk] = job.subscription
-                self.window.submit((job, lease.until), key=job.subscription.pk)
+                jobs.append(job)
+        for job in self.pacer.admit(jobs, lease):
+            self._subscriptions[job.subscription.pk] = job.subscription
+            self.window.submit((job, lease.until), key=job.subscription.pk)
         if held:
             leases.hold(held, using=self.using)
         if poison:
@@ -240,6 +266,8 @@ class _Run:
 
     def _begin(self, job: Job, *, until: datetime, now: datetime) -> Result | _Unbegun:
         if now + timedelta(seconds=job.subscription.attempt_timeout) >= until:
+            return _Unbegun(job)
+        if self.pacer.is_stale(job, until=until, now=now):
             return _Unbegun(job)
         latest = self._subscriptions[job.subscription.pk]
         if latest is not job.subscription and not job.is_trial:
@@ -273,6 +301,7 @@ class _Run:
         recorded = ledger.record(finished, now=self.clock(), using=self.using)
         if recorded.changed:
             self._refresh(recorded.changed)
+        if recorded.changed or recorded.released:
             # What was brought forward, or released, is due now.
             self._found = max(self._found, 1)
         entries = recorded.entries

@@ -1,7 +1,9 @@
 """Health: what attempts tell of their endpoints, and what follows, in the attempts' transaction.
 
-Rows are locked in this order: the health of all endpoints of a subscription, then deliveries. While
-all is well nothing is locked and nothing is written, except a last success now and then.
+Rows are locked in this order: the health of all endpoints of a subscription, its flow where it has
+limits, then deliveries. While all is well nothing is locked and nothing is written, except a last
+success now and then; and what has an order is locked, so that turns are passed on in peace (see
+``sending.turns``).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from .. import signals
 from ..fields import DatabaseNow
 from ..models import Delivery, Endpoint, Health, Subscription, Switch
 from ..models.delivery import DeliveryQuerySet
+from ..models.flow import let_flow
 from ..policies import health as policy
 from ..policies.health import Attempted, Evidence
 from .attempt import Result
@@ -135,7 +138,8 @@ class Weighing:
             for one in results
         )
         if active.ramp is not None and arrived:
-            release(deliveries, active, count=arrived * GROWTH, using=self.using)
+            count = arrived * GROWTH
+            release(deliveries, active, subscription=subscription, count=count)
             self.changed.add(subscription.pk)
 
 
@@ -147,27 +151,38 @@ def begin(results: Sequence[Result], *, now: datetime, using: str) -> Weighing:
         for one in results
         if (row := rows.get(one.job.endpoint.pk)) is not None and _is_news(one, row)
     }
-    doors = Health.objects.using(using).lock(concerned) if concerned else {}
+    ordered = {one.job.subscription.pk for one in results if one.job.delivery.ordering_key}
+    locked = concerned | ordered
+    doors = Health.objects.using(using).lock(locked) if locked else {}
     weighing = Weighing(
         results=results,
         now=now,
         using=using,
         endpoints=set(rows),
-        doors=doors,
+        doors={key: doors[key] for key in concerned},
         subscriptions=Subscription.objects.using(using).in_bulk(concerned) if concerned else {},
     )
     for key in concerned:
-        failing = (
-            one.job.delivery.event_id
-            for one in results
-            if one.job.subscription.pk == key and evidence(one) is Evidence.FAILING
-        )
-        event = next(failing, None)
-        if event is not None:
-            waiting = Delivery.objects.using(using).waiting().filter(subscription_id=key)
-            weighing.others_wait[key] = waiting.exclude(event_id=event).exists()
+        weighing.others_wait[key] = _do_others_wait(results, key, using=using)
     _touch(results, rows, concerned, now=now, using=using)
     return weighing
+
+
+def _do_others_wait(results: Sequence[Result], key: UUID, *, using: str) -> bool:
+    """Say whether events wait that could tell an endpoint's fault from that of one event."""
+    failing = (
+        one.job.delivery
+        for one in results
+        if one.job.subscription.pk == key and evidence(one) is Evidence.FAILING
+    )
+    first = next(failing, None)
+    if first is None:
+        return False
+    waiting = Delivery.objects.using(using).waiting().filter(subscription_id=key)
+    if first.ordering_key:
+        # What waits behind it tells nothing until it is over.
+        waiting = waiting.exclude(ordering_key=first.ordering_key)
+    return waiting.exclude(event_id=first.event_id).exists()
 
 
 def announce(door: Health, before: str, *, using: str) -> None:
@@ -190,14 +205,16 @@ def announce(door: Health, before: str, *, using: str) -> None:
         transaction.on_commit(lambda: fell() and None, using=using)
 
 
-def release(deliveries: DeliveryQuerySet, active: Health, *, count: int, using: str) -> int:
+def release(
+    deliveries: DeliveryQuerySet, active: Health, *, subscription: Subscription, count: int
+) -> int:
     """Release some of what is held while the active endpoint starts slowly; in the end all."""
     released = deliveries.release(limit=count)
     active.ramp = (active.ramp or 0) + released
     if released < count or active.ramp >= SLOW_START_ENDS:
         active.ramp, active.flowed_at = None, DatabaseNow()
-        released += deliveries.release()
-    active.save(using=using, update_fields=["ramp", "flowed_at"])
+        released += let_flow(subscription, deliveries)
+    active.save(using=deliveries.db, update_fields=["ramp", "flowed_at"])
     return released
 
 

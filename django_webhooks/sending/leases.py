@@ -2,10 +2,16 @@
 
 A leased delivery carries the token of its lease, and falls due again when the lease ends; a worker
 that dies is thereby found like any other due work. Only the holder of the token changes the row.
+
+What is fresh goes before retries and replays, up to WEBHOOKS_FRESH_SHARE of a batch; either fills
+up where the other has less, so that neither shuts the other out. Within each the longest due goes
+first.
+What has a lane waits for its turn (see ``sending.turns``).
 """
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,6 +25,7 @@ from django.db.models.functions import Least
 from ..conf import settings
 from ..models import Delivery
 from ..models.delivery import DeliveryQuerySet
+from . import turns
 from .routes import ENDPOINTS
 
 
@@ -29,6 +36,8 @@ class Lease:
     token: UUID
     until: datetime
     deliveries: list[Delivery]
+    #: Due deliveries that were looked at; some may wait for their turn.
+    found: int
 
 
 def take(
@@ -39,28 +48,33 @@ def take(
     ids: Collection[UUID] | None = None,
     except_subscriptions: Collection[UUID] = (),
 ) -> Lease:
-    """Lease up to ``limit`` due deliveries, the longest due first; of ``ids`` only, where given.
+    """Lease up to ``limit`` due deliveries; of ``ids`` only, where given.
 
     Deliveries that another worker is taking at this moment are passed over.
     """
     token = uuid.uuid4()
     until = now + timedelta(seconds=settings.WEBHOOKS_LEASE_SECONDS)
     rows = Delivery.objects.using(using)
-    due = rows.due(now)
+    due, taken = rows, rows.filter(due_at__lte=now)
     if ids is not None:
         due = due.filter(pk__in=list(ids))
     if except_subscriptions:
         due = due.exclude(subscription_id__in=list(except_subscriptions))
-    taken = rows.filter(due_at__lte=now)
     if connections[using].features.has_select_for_update_skip_locked:
+        due = due.select_for_update(skip_locked=True)
         with transaction.atomic(using=using):
-            found = _keys(due.select_for_update(skip_locked=True), limit)
-            _mark(taken, found, token=token, until=until)
+            found = _find(due, now=now, limit=limit, is_named=ids is not None)
+            keys = [one.key for one in found if not one.lane]
+            _mark(taken, keys, token=token, until=until)
     else:
         # The condition of the UPDATE decides between two workers that found the same rows.
-        found = _keys(due, limit)
-        _mark(taken, found, token=token, until=until)
-    return Lease(token=token, until=until, deliveries=_load(rows, found, token=token))
+        found = _find(due, now=now, limit=limit, is_named=ids is not None)
+        keys = [one.key for one in found if not one.lane]
+        _mark(taken, keys, token=token, until=until)
+    if candidates := [one for one in found if one.lane]:
+        keys += turns.take(candidates, token=token, now=now, until=until, using=using)
+    deliveries = _load(rows, keys, token=token)
+    return Lease(token=token, until=until, deliveries=deliveries, found=len(found))
 
 
 def give_back(deliveries: Collection[Delivery], *, now: datetime, using: str) -> int:
@@ -90,8 +104,22 @@ def _held_by(deliveries: Collection[Delivery], *, using: str) -> DeliveryQuerySe
     )
 
 
-def _keys(due: DeliveryQuerySet, limit: int) -> list[UUID]:
-    return list(due.values_list("pk", flat=True)[:limit])
+def _find(
+    rows: DeliveryQuerySet, *, now: datetime, limit: int, is_named: bool
+) -> list[turns.Candidate]:
+    if is_named:
+        return _candidates(rows.due(now).order_by("due_at", "pk"), limit)
+    fresh = _candidates(rows.longest_due(now, Delivery.Priority.FRESH), limit)
+    # A part of a delivery is given by chance, so that small batches are shared too.
+    share = min(limit, int(limit * settings.WEBHOOKS_FRESH_SHARE + random.random()))  # nosec B311
+    rest = limit - min(len(fresh), share)
+    again = _candidates(rows.longest_due(now, Delivery.Priority.AGAIN), rest) if rest else []
+    return fresh[: limit - len(again)] + again
+
+
+def _candidates(due: DeliveryQuerySet, limit: int) -> list[turns.Candidate]:
+    found = due.values_list("pk", "subscription_id", "ordering_key")[:limit]
+    return [turns.Candidate(key=key, subscription=one, lane=lane) for key, one, lane in found]
 
 
 def _mark(taken: DeliveryQuerySet, keys: list[UUID], *, token: UUID, until: datetime) -> None:

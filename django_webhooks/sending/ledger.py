@@ -20,7 +20,7 @@ from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
 from ..policies import retry
 from ..policies.retry import Decision, Done, GiveUp, RetryPolicy, TryAgain
-from . import health, leases, masking
+from . import health, leases, limits, masking
 from .attempt import Result
 from .transport import Answer, NoAnswer
 
@@ -48,10 +48,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What was decided where the lease still held, and the subscriptions whose routes changed."""
+    """What was decided where the lease still held, and the subscriptions whose routes changed.
+
+    ``released`` is how many deliveries are due because what ended made way, or room.
+    """
 
     entries: Sequence[Entry]
     changed: Set[UUID]
+    released: int = 0
 
 
 def record(
@@ -71,7 +75,7 @@ def record(
     try:
         secrets = _Secrets()
         entries = [_entry(result, secrets, now=now) for result in results]
-        current, weighing = _persist(entries, now=now, using=using, sleep=sleep)
+        current, weighing, released = _persist(entries, now=now, using=using, sleep=sleep)
     except _FAILURES:
         raise
     except Exception:  # One bad row must not stop its neighbours.
@@ -83,7 +87,7 @@ def record(
     kept = [entry for entry in entries if entry.delivery.pk in current]
     for endpoint, reason in weighing.disabled.items():
         signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
-    return Recorded(entries=kept, changed=weighing.changed)
+    return Recorded(entries=kept, changed=weighing.changed, released=released)
 
 
 def _record_each(
@@ -99,12 +103,13 @@ def _record_each(
     return Recorded(
         entries=[entry for one in alone for entry in one.entries],
         changed=frozenset().union(*(one.changed for one in alone)),
+        released=sum(one.released for one in alone),
     )
 
 
 def _persist(
     entries: Sequence[Entry], *, now: datetime, using: str, sleep: Callable[[float], None]
-) -> tuple[Set[UUID], health.Weighing]:
+) -> tuple[Set[UUID], health.Weighing, int]:
     """Store entries in one transaction; ask a database that fails again for a while."""
     # All being well, one statement finds the leases held and ends the deliveries.
     is_hopeful = all(isinstance(entry.decision, Done) for entry in entries) and len(
@@ -114,7 +119,9 @@ def _persist(
     while True:
         try:
             with transaction.atomic(using=using):
-                return _store(entries, is_hopeful, now=now, using=using)
+                current, weighing, released = _store(entries, is_hopeful, now=now, using=using)
+                released += _pass_on(entries, current, now=now, using=using)
+            return current, weighing, released
         except _LeaseEnded:
             is_hopeful = False
         except _FAILURES as error:
@@ -198,13 +205,15 @@ def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) 
 
 def _store(
     entries: Sequence[Entry], is_hopeful: bool, *, now: datetime, using: str
-) -> tuple[Set[UUID], health.Weighing]:
+) -> tuple[Set[UUID], health.Weighing, int]:
     """Write attempts, moves and evidence.
 
-    Return the deliveries whose lease still held, and what the evidence brought. Who is hopeful
-    locks nothing first; raise _LeaseEnded where that was too much.
+    Return the deliveries whose lease still held, what the evidence brought, and how many others
+    were released. Who is hopeful locks nothing first; raise _LeaseEnded where that was too much.
     """
     weighing = health.begin([entry.result for entry in entries], now=now, using=using)
+    jobs = [entry.result.job for entry in entries]
+    flows = limits.lock(jobs, using=using)
     keys = {entry.delivery.pk for entry in entries}
     if is_hopeful:
         leases = {entry.delivery.lease_token for entry in entries}
@@ -225,7 +234,7 @@ def _store(
     if not is_hopeful:
         _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
     weighing.finish()
-    return current, weighing
+    return current, weighing, limits.make_room(flows, jobs, now=now, using=using)
 
 
 def _lock(entries: Sequence[Entry], *, using: str) -> tuple[Set[UUID], Set[UUID]]:
@@ -291,9 +300,18 @@ def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
                 output_field=DateTimeField(),
             ),
             reason=Case(*(When(pk=key, then=Value(one.reason)) for key, one in again)),
+            priority=Delivery.Priority.AGAIN,
             lease_token=None,
             attempts_made=F("attempts_made") + 1,
         )
+
+
+def _pass_on(entries: Sequence[Entry], current: Set[UUID], *, now: datetime, using: str) -> int:
+    """Give their turn to what waited behind deliveries that made way; return how many those are."""
+    deliveries = [entry.delivery for entry in entries if entry.delivery.pk in current]
+    ordered = [delivery.pk for delivery in deliveries if delivery.ordering_key]
+    rows = Delivery.objects.using(using)
+    return rows.filter(pk__in=ordered).pass_on(now=now) if ordered else 0
 
 
 def _announce(entry: Entry, *, is_current: bool, now: datetime) -> None:
@@ -322,7 +340,7 @@ def _reflect(entry: Entry, *, now: datetime) -> None:
     delivery.reason = entry.result.outcome.reason
     match entry.decision:
         case TryAgain(at=at):
-            delivery.due_at = at
+            delivery.due_at, delivery.priority = at, Delivery.Priority.AGAIN
         case GiveUp(reason=reason):
             delivery.status, delivery.reason = Delivery.Status.GIVEN_UP, reason
             delivery.due_at, delivery.finished_at = None, now

@@ -45,6 +45,7 @@ class Listener:
     owner: OwnerKey
     is_global: bool
     pattern: str
+    ordering: str
 
     def hears(self, event_type: str, owner: OwnerKey) -> bool:
         """Say whether an event reaches it. Fails closed: never another owner's event."""
@@ -86,6 +87,7 @@ def _listener(row: Sequence[Any]) -> Listener:
         owner=OwnerKey(row[2], row[3]),
         is_global=bool(row[4]),
         pattern=row[5],
+        ordering=row[7],
     )
 
 
@@ -177,6 +179,7 @@ def _query(
             "subscription__is_global",
             "pattern",
             "has_open_door",
+            "subscription__ordering",
         )
     )
 

@@ -21,7 +21,9 @@ from ..fields import DatabaseNow
 from ..models import Delivery, Event, Subscription
 from ..models.event import digest
 from ..models.owner import OwnerKey
-from . import hops, listeners, payloads, statements
+from ..policies import ordering
+from ..policies.ordering import Ordering
+from . import hops, listeners, payloads, statements, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ class Draft:
     data: Any
     owner: models.Model | OwnerKey | None = None
     idempotency_key: str | None = None
+    #: What is told of one thing in order, where subscriptions ask for it.
+    ordering_key: str | None = None
     #: Subscriptions that do not get it although they listen.
     not_to: Collection[UUID] = ()
 
@@ -104,7 +108,7 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
     ]
     if not any(events):
         return [Recorded() for _ in drafts]
-    with transaction.atomic(using=using, savepoint=False):
+    with tracing.emitting(events), transaction.atomic(using=using, savepoint=False):
         firsts = _store_events([event for event in events if event is not None], using=using)
         recorded = [
             _recorded(event, audience, firsts=firsts, now=now)
@@ -125,7 +129,7 @@ def record_for(subscription: Subscription, draft: Draft, *, using: str) -> Deliv
     catalog.check(draft.event_type)
     now = timezone.now()
     event = _event(draft, subscription.owner_key, now=now)
-    with transaction.atomic(using=using):
+    with tracing.emitting([event]), transaction.atomic(using=using):
         event.save(force_insert=True, using=using)
         return Delivery.objects.using(using).create(
             event=event,
@@ -166,6 +170,9 @@ def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
     key = draft.idempotency_key or ""
     if len(key) > 200:
         raise ValueError("Use an idempotency_key of at most 200 characters.")
+    ordering_key = draft.ordering_key or ""
+    if len(ordering_key) > ordering.LONGEST:
+        raise ValueError(f"Use an ordering_key of at most {ordering.LONGEST} characters.")
     return Event(
         type=draft.event_type,
         owner_type=owner.type,
@@ -173,6 +180,7 @@ def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
         body=payloads.serialise(draft.event_type, draft.data, recorded_at=now),
         idempotency_key=key,
         idempotency_digest=digest(owner, draft.event_type, key) if key else None,
+        ordering_key=ordering_key,
         hops=hops.current(),
         created_at=now,
     )
@@ -218,17 +226,18 @@ def _recorded(
     if first.pk != event.pk:
         return Recorded(event=first)
     # A subscription whose patterns match twice gets the event once.
-    hearing: dict[UUID, bool] = {one.subscription_id: one.is_flowing for one in audience}
+    hearing = {one.subscription_id: one for one in audience}
     if event.hops > settings.WEBHOOKS_MAX_HOPS:
         return Recorded(event=event, deliveries=_gone_round(event, hearing, now=now))
     deliveries = [
         Delivery(
             event=event,
             subscription_id=subscription_id,
-            due_at=DatabaseNow() if is_flowing else None,
+            ordering_key=ordering.lane(Ordering(listener.ordering), event.ordering_key),
+            due_at=DatabaseNow() if listener.is_flowing else None,
             created_at=now,
         )
-        for subscription_id, is_flowing in hearing.items()
+        for subscription_id, listener in hearing.items()
     ]
     return Recorded(event=event, deliveries=deliveries)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +10,9 @@ from django.db import transaction
 from django.db.models import Max
 
 from ..fields import DatabaseNow
-from ..models import Delivery
+from ..models import Delivery, Event, Subscription
+from ..policies import ordering
+from ..policies.ordering import Ordering
 from . import outbox
 
 
@@ -70,13 +72,15 @@ def replay(
                 "event_id", "subscription_id"
             ).annotate(Max("replay"))
         }
-        active: dict[UUID | None, str] = dict(
-            rows.filter(pk__in=keys).values_list("subscription_id", "subscription__status")
+        subscriptions = Subscription.objects.using(using).in_bulk(
+            {one.subscription_id for one in originals}
         )
+        lanes = _lanes(originals, subscriptions, using=using)
         new: dict[tuple[object, object], Delivery] = {}
         for original in originals:
             pair = (original.event_id, original.subscription_id)
-            if pair in waiting or pair in new:
+            subscription = subscriptions.get(original.subscription_id)
+            if pair in waiting or pair in new or subscription is None:
                 continue
             new[pair] = Delivery(
                 event_id=original.event_id,
@@ -86,10 +90,32 @@ def replay(
                 endpoint_id=manner.endpoint,
                 has_new_message_id=manner.has_new_message_id,
                 bulk_replay_id=manner.bulk_replay,
-                due_at=DatabaseNow() if active[original.subscription_id] == "active" else None,
+                priority=Delivery.Priority.AGAIN,
+                ordering_key=lanes.get(pair, ""),
+                due_at=DatabaseNow() if subscription.is_active else None,
             )
         made = rows.bulk_create(list(new.values()))
     for delivery in made:
         # The row has the database's moment; who reads the object sees a moment as well.
         delivery.due_at = delivery.created_at if delivery.due_at is not None else None
     return made
+
+
+def _lanes(
+    originals: Sequence[Delivery], subscriptions: Mapping[UUID, Subscription], *, using: str
+) -> dict[tuple[object, object], str]:
+    """Return the lanes of those that go in order, at their ends, by event and subscription."""
+    orders = {key: Ordering(one.ordering) for key, one in subscriptions.items()}
+    ordered = [
+        (one.event_id, one.subscription_id, orders[one.subscription_id])
+        for one in originals
+        if one.subscription_id in orders and orders[one.subscription_id] is not Ordering.NONE
+    ]
+    if not ordered:
+        return {}
+    events = Event.objects.using(using).filter(pk__in={event for event, _, _ in ordered})
+    keys = dict(events.order_by().values_list("pk", "ordering_key"))
+    return {
+        (event, subscription): ordering.lane(order, keys[event])
+        for event, subscription, order in ordered
+    }

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q
 
-from ..models import Attempt, Delivery, Health, Pulse, Subscription, Tally
+from ..models import Attempt, Delivery, Flow, Health, Pulse, Subscription, Tally
 from ..models.tally import EVERYBODY, merge
 from ..policies.durations import percentile
 from . import outbox, tallies
@@ -148,16 +148,43 @@ def backlog(*, subscriptions: Collection[UUID] | None = None, using: str | None 
     """Return what waits for these subscriptions, or for all where None."""
     using = using or outbox.database()
     now = DatabaseClock(using=using)()
-    rows: QuerySet[Delivery] = Delivery.objects.using(using)
+    rows = Delivery.objects.using(using).all()
     if subscriptions is not None:
         rows = rows.filter(subscription_id__in=list(subscriptions))
-    due = rows.filter(due_at__lte=now)
+    due = rows.due(now)
+    oldest = [
+        due.filter(priority=one).order_by("due_at").values_list("due_at", flat=True).first()
+        for one in Delivery.Priority.values
+    ]
     held = rows.filter(status=Delivery.Status.WAITING, due_at__isnull=True)
     return Backlog(
         due=due[:COUNTED].count(),
         held=held[:COUNTED].count(),
-        oldest_due=due.order_by("due_at").values_list("due_at", flat=True).first(),
+        oldest_due=min((one for one in oldest if one is not None), default=None),
     )
+
+
+def waiting_for_limit(subscription: Subscription, *, using: str | None = None) -> int:
+    """Return how many deliveries wait because of its limits, counted to :data:`COUNTED`."""
+    using = using or outbox.database()
+    now = DatabaseClock(using=using)()
+    own = Delivery.objects.using(using).waiting().filter(subscription=subscription)
+    later = Q(due_at__gt=now, lease_token__isnull=True, attempts_made=0)
+    is_backed_up = Flow.objects.using(using).backed_up().filter(pk=subscription.pk).exists()
+    held = Q(due_at__isnull=True) if is_backed_up and subscription.is_active else Q(pk__in=[])
+    return own.filter(later | held)[:COUNTED].count()
+
+
+def limited(
+    *, subscriptions: Collection[UUID] | None = None, using: str | None = None
+) -> list[Subscription]:
+    """Return the subscriptions that have deliveries held because of their limits."""
+    using = using or outbox.database()
+    rows = Subscription.objects.using(using).active()
+    rows = rows.filter(pk__in=Flow.objects.using(using).backed_up().values("pk"))
+    if subscriptions is not None:
+        rows = rows.filter(pk__in=list(subscriptions))
+    return list(rows.order_by("name")[:50])
 
 
 def lives(*, now: datetime | None = None, using: str | None = None) -> list[Life]:

@@ -14,8 +14,10 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ..conf import settings
+from ..fields import DatabaseNow
 from ..models import Attempt, Delivery, Event, Health, Probe, SigningKey, Subscription
-from . import health, outbox, routes
+from ..models.flow import let_flow
+from . import health, limits, outbox, routes
 from .clock import DatabaseClock
 
 logger = logging.getLogger(__name__)
@@ -38,13 +40,14 @@ def count_due(*, limit: int, using: str | None = None, now: datetime | None = No
 def release_forgotten(*, using: str | None = None, now: datetime | None = None) -> int:
     """Release what was held while its subscription came back, and return how many that were.
 
-    An event that was being recorded at that moment saw the subscription still held.
+    An event that was being recorded at that moment saw the subscription still held. What has its
+    turn in a lane and is held nevertheless is released as well: see ``sending.turns``.
     """
     using = using or outbox.database()
     now = now or timezone.now()
     held = Delivery.objects.using(using).held().filter(subscription_id=OuterRef("subscription_id"))
-    flowing = Health.objects.using(using).filter(
-        Exists(held),
+    rows, released = Delivery.objects.using(using), 0
+    doors = Health.objects.using(using).filter(
         is_active=True,
         ramp__isnull=True,
         endpoint__disabled_at__isnull=True,
@@ -52,10 +55,22 @@ def release_forgotten(*, using: str | None = None, now: datetime | None = None) 
         subscription__unreadable_since__isnull=True,
     )
     changed = Q(subscription_id__in=_changed_since(now - RECENT, using=using))
-    keys = list(flowing.filter(changed).order_by().values_list("subscription_id", flat=True))
-    if not keys:
-        return 0
-    return Delivery.objects.using(using).filter(subscription_id__in=keys).release()
+    candidates = doors.filter(Exists(held), changed).order_by().select_related("subscription")
+    found = [door.subscription for door in candidates]
+    for subscription in found:
+        if subscription.limits:
+            # What it holds may be no more than its limits ask for.
+            limits.note_forgotten(subscription.pk, using=using)
+    if free := [one.pk for one in found if not one.limits]:
+        held_there = rows.held().filter(subscription_id__in=free, ordering_key="")
+        released = held_there.update(due_at=DatabaseNow())
+    # Whose turn it is and is held was forgotten, whenever its subscription changed; unless limits
+    # hold it.
+    flows = doors.filter(
+        Q(subscription__flow__isnull=True) | Q(subscription__flow__turn__isnull=True),
+        subscription_id=OuterRef("subscription_id"),
+    )
+    return released + rows.filter(Exists(flows)).release_heads()
 
 
 def _changed_since(moment: datetime, *, using: str) -> QuerySet[Any, Any]:
@@ -103,7 +118,7 @@ def release_readable(*, using: str | None = None, now: datetime | None = None) -
             )
             if subscription.is_active and flowing.exists():
                 deliveries = Delivery.objects.using(using).filter(subscription=subscription)
-                released += deliveries.release()
+                released += let_flow(subscription, deliveries)
         logger.info("What subscription %s needs can be decrypted again.", subscription.pk)
     return released
 
@@ -137,7 +152,9 @@ def nudge(*, using: str | None = None, now: datetime | None = None) -> int:
             ramping = next((one for one in locked if one.is_active and one.ramp is not None), None)
             if ramping is not None:
                 count = max(1, ramping.ramp or 0)
-                released += health.release(deliveries, ramping, count=count, using=using)
+                released += health.release(
+                    deliveries, ramping, subscription=subscription, count=count
+                )
             elif not any(one.is_active for one in locked):
                 released += deliveries.release(limit=1)
     return released

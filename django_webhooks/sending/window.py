@@ -5,6 +5,12 @@ processor only get in each other's way. A request that takes longer than ``PATIE
 counting, so that the next begins beside it: up to ``size`` at once, and up to ``per_key`` for one
 key, so that a slow receiver holds back nobody but itself. A job keeps its place until its result
 has been collected, which bounds what a killed worker can repeat.
+
+Many slow receivers must not hold all places either. Those that answered slowly the last time, or
+have not answered for ``SLOW`` seconds, hold three quarters of them at the most. A key that nothing
+is known of begins beside them, with one request until that is answered, but leaves the last places
+to those that are known to be quick. So there is always room for who answers at once; while places
+are plenty none of this is looked at.
 """
 
 from __future__ import annotations
@@ -15,13 +21,13 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from .slowness import SLOW, Slowness
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 #: Seconds after which a request no longer holds back the next; a few times its processor time.
 PATIENCE = 0.002
-#: Seconds after which a key with a request still under way is slow.
-SLOW = 0.25
 
 
 class Window(Generic[Job, Result]):
@@ -37,9 +43,14 @@ class Window(Generic[Job, Result]):
         size: int,
         per_key: int,
         is_urgent: Callable[[Result], bool] = lambda result: False,
+        slowness: Slowness | None = None,
     ) -> None:
         self._work, self._is_urgent = work, is_urgent
         self._size, self._per_key = size, per_key
+        self._slowness = slowness or Slowness()
+        #: Places of slow keys together, and of these with those that nothing is known of.
+        self._open_size = size - max(1, size // 8) if size > 2 else size
+        self._slow_size = max(1, min(size * 3 // 4, self._open_size - 1))
         lock = threading.Lock()
         self._startable_changed = threading.Condition(lock)
         self._result_added = threading.Condition(lock)
@@ -108,12 +119,13 @@ class Window(Generic[Job, Result]):
 
     @property
     def startable(self) -> int:
-        """Queued jobs that only wait for their turn, not for a place of their key."""
+        """Queued jobs that wait for their turn, not for a place of their key or of slow ones."""
         with self._startable_changed:
+            has_place = self._places()
             return sum(
                 len(jobs)
                 for key, jobs in self._queues.items()
-                if len(self._began.get(key, ())) < self._per_key
+                if len(self._began.get(key, ())) < self._per_key and has_place(key)
             )
 
     @property
@@ -122,6 +134,11 @@ class Window(Generic[Job, Result]):
         with self._startable_changed:
             return set(self._queues) | {key for key, began in self._began.items() if began}
 
+    def load(self, key: Hashable) -> int:
+        """Return how many jobs of a key are queued or under way."""
+        with self._startable_changed:
+            return len(self._queues.get(key, ())) + len(self._began.get(key, ()))
+
     def crowded_keys(self, *, beyond: int) -> set[Hashable]:
         """Keys with more jobs queued than that."""
         with self._startable_changed:
@@ -129,10 +146,11 @@ class Window(Generic[Job, Result]):
 
     @property
     def slow_keys(self) -> set[Hashable]:
-        """Keys with a job that has been under way for long."""
+        """Keys with a job that has been under way for long, or that is expected to be."""
         with self._startable_changed:
-            since = time.monotonic() - SLOW
-            return {key for key, began in self._began.items() if began and began[0] < since}
+            now = time.monotonic()
+            keys = set(self._queues) | set(self._began)
+            return {key for key in keys if self._is_slow(key, now)}
 
     def _let_in(self) -> None:
         if self._idle:
@@ -190,10 +208,41 @@ class Window(Generic[Job, Result]):
     def _next_key(self) -> Hashable | None:
         if self._running + len(self._done) >= self._size:
             return None
+        has_place = self._places()
         for key in self._queues:
-            if key not in self._stopped and len(self._began.get(key, ())) < self._per_key:
+            if (
+                key not in self._stopped
+                and len(self._began.get(key, ())) < self._per_key
+                and has_place(key)
+            ):
                 return key
         return None
+
+    def _places(self) -> Callable[[Hashable], bool]:
+        """Return what says whether there is a place for a key, as quick as it is."""
+        if self._running < self._slow_size:
+            return _anybody
+        now, slow, unknown = time.monotonic(), 0, 0
+        for key, began in self._began.items():
+            if self._is_slow(key, now):
+                slow += len(began)
+            elif not self._slowness.is_quick(key, now=now):
+                unknown += len(began)
+
+        def has_place(key: Hashable) -> bool:
+            if self._is_slow(key, now):
+                return slow < self._slow_size
+            if self._slowness.is_quick(key, now=now):
+                return True
+            return slow + unknown < self._open_size and key not in self._began
+
+        return has_place
+
+    def _is_slow(self, key: Hashable, now: float) -> bool:
+        began = self._began.get(key)
+        if began and began[0] < now - SLOW:
+            return True
+        return self._slowness.is_slow(key, now=now)
 
     def _begin(self, key: Hashable, now: float) -> tuple[Hashable, Job, float]:
         jobs = self._queues.pop(key)
@@ -212,6 +261,8 @@ class Window(Generic[Job, Result]):
             del self._began[key]
         if at in self._fresh:
             self._fresh.remove(at)
+        now = time.monotonic()
+        self._slowness.note(key, seconds=now - at, now=now)
         self._running -= 1
         self._done += results
         if any(self._is_urgent(result) for result in results):
@@ -225,3 +276,7 @@ class Window(Generic[Job, Result]):
         if self._stopped - self._collected and self._done:
             return True
         return not (self._running or self._queues)
+
+
+def _anybody(key: Hashable) -> bool:
+    return True

@@ -67,6 +67,8 @@ class Stage:
         self.options = options or {}
         self.queue = f"webhooks-tests-{uuid.uuid4().hex}"
         self.settings: dict[str, Any] = {}
+        #: A recipe of the documentation, which the settings end with.
+        self.recipe = ""
         self.children: list[subprocess.Popen[bytes]] = []
         self.site = ""
 
@@ -81,6 +83,7 @@ class Stage:
             "ACCEPTANCE_QUEUE": self.queue,
             "ACCEPTANCE_FOLDER": str(self.folder),
             "ACCEPTANCE_SETTINGS": json.dumps(self.settings),
+            "ACCEPTANCE_RECIPE": self.recipe,
             **changed,
         }
 
@@ -426,6 +429,55 @@ def mariadb_database() -> Iterator[str]:
             yield f"mysql://{user}:{password}@{service.host}:{service.port}/{name}"
         finally:
             cursor.execute(f"DROP DATABASE `{name}`")
+
+
+class Bouncer:
+    """A PgBouncer in transaction mode before a PostgreSQL server, with few connections to it."""
+
+    def __init__(self, folder: Path, *, connections: int) -> None:
+        service = SERVICES["postgres"]
+        self.port = free_port()
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        password = os.environ.get("POSTGRES_PASSWORD", "")
+        user = os.environ.get("POSTGRES_USER", "postgres")
+        server = f"host={service.host} port={service.port} user={user}"
+        server += password and f" password={password}"
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = {server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = transaction\ndefault_pool_size = {connections}\n"
+            "max_client_conn = 200\nignore_startup_parameters = extra_float_digits\n"
+        )
+        # It refuses to run as root.
+        account: dict[str, Any] = {"user": "postgres"} if os.geteuid() == 0 else {}
+        with (folder / "pgbouncer.log").open("wb") as log, settings.open("rb") as told:
+            self.child = subprocess.Popen(
+                [program, "/dev/stdin"],
+                stdin=told,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                **account,
+            )
+        until(self._answers, "PgBouncer was not ready")
+
+    def _answers(self) -> bool:
+        assert self.child.poll() is None
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
+
+    def before(self, url: str) -> str:
+        """Return the URL of a database as it is reached through this."""
+        name = url.rpartition("/")[2]
+        user = os.environ.get("POSTGRES_USER", "postgres")
+        return f"postgres://{user}@127.0.0.1:{self.port}/{name}"
+
+    def close(self) -> None:
+        """Stop it."""
+        self.child.kill()
+        self.child.wait(10)
 
 
 class PrivatePostgres:

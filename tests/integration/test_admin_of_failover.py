@@ -163,6 +163,7 @@ class TestSubscriptions:
             "failover": "switch",
             "failback": "stay",
             "signature_style": "standard",
+            "ordering": "key",
             "health_fall": "5",
             "endpoints-TOTAL_FORMS": str(len(urls)),
             "endpoints-INITIAL_FORMS": str(len(endpoints)),
@@ -187,6 +188,7 @@ class TestSubscriptions:
 
         pair.refresh_from_db()
         assert (pair.failback, pair.health_fall) == ("stay", 5)
+        assert pair.ordering == "key"
         assert pair.health_thresholds.fall == 5
 
     def test_a_backup_that_is_the_same_door_is_refused(self, staff):

@@ -136,7 +136,7 @@ def test_a_lease_costs_the_same_for_one_and_for_many(clock, django_assert_max_nu
     for number in range(20):
         factories.record(data={"id": number})
 
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         assert len(take(clock).deliveries) == 20
 
 
@@ -175,9 +175,9 @@ def test_finding_due_work_uses_its_index_whatever_is_finished(clock):
             """
             INSERT INTO django_webhooks_delivery
                 (id, event_id, subscription_id, replay, status, attempts_made, reason,
-                 created_at, finished_at, has_new_message_id)
+                 created_at, finished_at, has_new_message_id, priority, ordering_key)
             SELECT gen_random_uuid(), event_id, subscription_id, number, 'succeeded', 1, '',
-                   now(), now(), false
+                   now(), now(), false, 0, ''
             FROM django_webhooks_delivery, generate_series(1, 32000) AS number
             """
         )
@@ -186,17 +186,21 @@ def test_finding_due_work_uses_its_index_whatever_is_finished(clock):
                 """
                 INSERT INTO django_webhooks_delivery
                     (id, event_id, subscription_id, replay, status, attempts_made, reason,
-                     created_at, finished_at, has_new_message_id)
+                     created_at, finished_at, has_new_message_id, priority, ordering_key)
                 SELECT gen_random_uuid(), event_id, NULL, replay, 'succeeded', 1, '', now(), now(),
-                       false
+                       false, 0, ''
                 FROM django_webhooks_delivery WHERE status = 'succeeded' LIMIT 32000
                 """
             )
         cursor.execute("ANALYZE django_webhooks_delivery")
     assert Delivery.objects.succeeded().count() >= 200_000
-    due = Delivery.objects.due(clock()).values_list("pk", flat=True)[:100]
+    due = [
+        Delivery.objects.longest_due(clock(), priority).values_list("pk")[:100]
+        for priority in Delivery.Priority.values
+    ]
 
-    plan = due.select_for_update(skip_locked=True).explain()
+    plans = [one.select_for_update(skip_locked=True).explain() for one in due]
+    plans.append(Delivery.objects.due(clock()).values_list("pk")[:1].explain())
 
-    assert "webhooks_delivery_due" in plan
+    assert all("webhooks_delivery_due" in plan for plan in plans)
     assert [one.pk for one in take(clock).deliveries] == [kept.pk]

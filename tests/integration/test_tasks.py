@@ -25,7 +25,7 @@ def drained(monkeypatch):
     found = []
 
     def will(outcome):
-        def drain(ids):
+        def drain(ids, *, is_patient):
             found.append(list(ids))
             if isinstance(outcome, Exception):
                 raise outcome

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from django_webhooks.sending import window as windows
+from django_webhooks.sending.slowness import MOST, REMEMBERED, Slowness
 from django_webhooks.sending.window import Window
 
 
@@ -257,3 +258,140 @@ def test_a_key_with_much_queued_is_crowded(window):
     assert made.crowded_keys(beyond=2) == {"many"}
     assert made.crowded_keys(beyond=3) == set()
     release.set()
+
+
+class TestSlowKeys:
+    """What is slow leaves room for what is quick."""
+
+    @pytest.fixture
+    def release(self):
+        event = threading.Event()
+        yield event
+        event.set()
+
+    @pytest.fixture
+    def hole(self, window, release):
+        """A window in which all but the quick ones hang."""
+
+        def make(**options):
+            self.began = []
+
+            def work(key):
+                self.began.append(key)
+                if not key.startswith("quick"):
+                    release.wait(10)
+                return key
+
+            return window(work, **options)
+
+        return make
+
+    def fill(self, window, *, keys, jobs):
+        for _ in range(jobs):
+            for key in range(keys):
+                window.submit(f"hole {key}", key=f"hole {key}")
+
+    def test_ten_that_hang_leave_room_for_one_that_is_new(self, hole):
+        made = hole(size=32, per_key=8)
+        self.fill(made, keys=10, jobs=20)
+        time.sleep(0.15)
+
+        assert len(self.began) == 24
+        made.submit("quick", key="quick")
+        before = time.monotonic()
+        assert made.collect(timeout=5, group=1) == ["quick"]
+        assert time.monotonic() - before < 0.2
+
+    def test_what_nothing_is_known_of_leaves_room_for_what_is_known(self, hole):
+        slowness = Slowness()
+        slowness.note("quick", seconds=0.01, now=time.monotonic())
+        made = hole(size=16, per_key=8, slowness=slowness)
+        self.fill(made, keys=50, jobs=1)
+        time.sleep(0.3)
+        # Twelve places of slow ones, and two of those that may be.
+        assert len(self.began) == 14
+
+        made.submit("quick unknown", key="quick unknown")
+        made.submit("quick", key="quick")
+
+        assert made.collect(timeout=5, group=1) == ["quick"]
+        assert "quick unknown" not in self.began
+
+    def test_one_window_knows_what_another_learnt(self, hole, window):
+        slowness = Slowness()
+        for key in range(10):
+            slowness.note(f"hole {key}", seconds=1, now=time.monotonic())
+        made = hole(size=8, per_key=8, slowness=slowness)
+        self.fill(made, keys=10, jobs=5)
+
+        assert made.slow_keys == {f"hole {key}" for key in range(10)}
+        time.sleep(0.1)
+        assert len(self.began) == 6
+        assert made.startable == 0
+
+    def test_a_slow_answer_is_learnt_and_a_quick_one_unlearns_it(self, window):
+        slowness = Slowness()
+        made = window(time.sleep, slowness=slowness)
+        made.submit(0.3, key="one")
+        collect_all(made)
+        assert slowness.is_slow("one", now=time.monotonic())
+
+        made.submit(0.0, key="one")
+        collect_all(made)
+
+        assert not slowness.is_slow("one", now=time.monotonic())
+        assert slowness.is_quick("one", now=time.monotonic())
+
+    def test_jobs_that_wait_for_a_place_of_slow_ones_do_not_keep_out_others(self, hole):
+        made = hole(size=8, per_key=8)
+        self.fill(made, keys=4, jobs=50)
+        time.sleep(0.3)
+
+        assert made.startable == 0
+
+    @pytest.mark.parametrize(("size", "hang"), [(1, 1), (2, 2), (3, 2), (4, 3)])
+    def test_a_small_window_goes_on(self, hole, release, size, hang):
+        slowness = Slowness()
+        slowness.note("quick", seconds=0.01, now=time.monotonic())
+        made = hole(size=size, per_key=8, slowness=slowness)
+        self.fill(made, keys=3, jobs=4)
+        time.sleep(0.05)
+        assert len(self.began) == hang
+        made.submit("quick", key="quick")
+        if hang < size:
+            assert made.collect(timeout=5, group=1) == ["quick"]
+        release.set()
+
+        assert len(collect_all(made)) == 12 + (hang == size)
+
+    def test_quick_ones_have_all_places(self, window):
+        watch = Watch(0.1)
+        slowness = Slowness()
+        for number in range(8):
+            slowness.note(f"key {number}", seconds=0.1, now=time.monotonic())
+        made = window(watch, size=8, per_key=1, slowness=slowness)
+        for number in range(32):
+            made.submit(f"key {number % 8}", key=f"key {number % 8}")
+
+        assert len(collect_all(made)) == 32
+        assert watch.most["all"] == 8
+
+
+def test_slowness_is_forgotten_after_a_while():
+    slowness = Slowness()
+    slowness.note("slow", seconds=1, now=0.0)
+    slowness.note("quick", seconds=0.1, now=0.0)
+
+    assert slowness.is_slow("slow", now=REMEMBERED - 1)
+    assert slowness.is_quick("quick", now=REMEMBERED - 1)
+    assert not slowness.is_slow("slow", now=REMEMBERED + 1)
+    assert not slowness.is_quick("quick", now=REMEMBERED + 1)
+
+
+def test_slowness_is_remembered_of_so_many():
+    slowness = Slowness()
+    for number in range(MOST + 10):
+        slowness.note(number, seconds=1, now=0.0)
+
+    assert sum(slowness.is_slow(number, now=1.0) for number in range(MOST + 10)) <= MOST
+    assert slowness.is_slow(MOST + 9, now=1.0)

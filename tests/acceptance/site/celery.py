@@ -8,7 +8,7 @@ from celery import Celery
 
 from example_project import broker
 
-from . import names
+from . import names, watching
 
 broker.install()
 names.install()
@@ -16,3 +16,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.acceptance.site.settings"
 app = Celery("site")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+watching.install()

@@ -54,3 +54,5 @@ WEBHOOKS_RECEIVING_REQUIRE_HTTPS = False
 #: What the handler of webhooks waits for after its commit.
 SECONDS_UNTIL_ANSWER = 0.0
 globals().update(json.loads(env.str("ACCEPTANCE_SETTINGS", "{}")))
+#: A recipe of the documentation, in Python.
+exec(env.str("ACCEPTANCE_RECIPE", ""))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from . import hooks, web
 
 urlpatterns = [
     path("things/", web.things),
+    path("webhooks/", include("django_webhooks.urls")),
     path("hooks/", hooks.now),
     # With what the stage plants in the URLs of endpoints.
     path("hooks//planted-in-the-path", hooks.now),

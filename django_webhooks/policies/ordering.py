@@ -1,0 +1,35 @@
+"""Ordering: which deliveries of a subscription go one after the other."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum
+
+#: Characters of an ordering key at the most, as the caller gives it.
+LONGEST = 200
+
+
+class Ordering(Enum):
+    """What of a subscription goes one after the other."""
+
+    NONE = "none"
+    KEY = "key"
+    ALL = "all"
+
+
+#: The lane of a subscription that has but one.
+EVERYTHING = "*"
+
+
+def lane(ordering: Ordering, key: str) -> str:
+    """Return what deliveries share that go one after the other; empty for one that waits for none.
+
+    A key is digested: databases that compare texts without regard to case, or to spaces at the end,
+    tell lanes apart like all others.
+    """
+    match ordering:
+        case Ordering.ALL:
+            return EVERYTHING
+        case Ordering.KEY if key:
+            return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return ""

@@ -1,0 +1,99 @@
+"""Limits of a subscription with two real workers, measured where the requests arrive."""
+
+from __future__ import annotations
+
+import signal
+import time
+from itertools import pairwise
+
+import pytest
+
+from tests.receivers import Answer
+
+from .conftest import REDIS
+from .stage import until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.stacks(REDIS)]
+#: Seconds by which one request may take longer to arrive than another.
+JITTER = 0.15
+
+
+def most_at_once(requests) -> int:
+    """Return how many requests were under way at once, as the receiver saw them."""
+    spans = [(one.at, one.answered_at or float("inf")) for one in requests]
+    return max(sum(began <= at < ended for began, ended in spans) for at, _ in spans)
+
+
+def excess(times: list[float], *, rate: float) -> float:
+    """Return by how many requests the worst stretch of time is above the burst and the rate."""
+    burst = max(1.0, rate)
+    return max(
+        (last - first + 1) - (burst + rate * (times[last] - times[first] + JITTER))
+        for first in range(len(times))
+        for last in range(first, len(times))
+    )
+
+
+@pytest.mark.essential
+def test_two_workers_keep_to_a_rate_and_reach_it(stage, receiver):
+    rate, count = 20, 200
+    stage.subscribe_pair(receiver.url, rate_limit=float(rate))
+    stage.emit(count)
+    stage.worker()
+    stage.worker()
+    stage.beat()
+    until(lambda: receiver.requests, "nothing arrived")
+
+    until(lambda: len(receiver.requests) >= count, "not everything arrived")
+
+    times = sorted(one.at for one in receiver.requests)
+    gap = max(later - earlier for earlier, later in pairwise(times))
+    took, ideal = times[-1] - times[0], (count - rate) / rate
+    print(
+        f"\n{count} requests in {took:.2f} s (at the least {ideal:.2f}), excess "
+        f"{excess(times, rate=rate):.1f}, longest gap {gap:.2f} s"
+    )
+    assert len(set(receiver.ids)) == len(receiver.ids) == count
+    assert excess(times, rate=rate) <= 0
+    assert took >= ideal - JITTER
+    assert took <= count / rate * 1.1
+    until(lambda: stage.statuses() == {"succeeded": count}, f"stuck: {stage.statuses()}")
+
+
+def test_never_more_in_flight_than_allowed_also_after_a_worker_is_killed(stage, receiver):
+    lease = 8.0
+    stage.settings = {"WEBHOOKS_LEASE_SECONDS": lease, "WEBHOOKS_TIMEOUT": 4.0}
+    receiver.answers = [Answer(204, delay=0.3)]
+    stage.subscribe_pair(receiver.url, max_in_flight=3)
+    stage.emit(60)
+    killed = stage.worker()
+    stage.worker()
+    stage.beat()
+    until(lambda: len(receiver.requests) >= 12, "too little arrived")
+
+    stage.stop(killed, signal.SIGKILL)
+    at, before = time.monotonic(), len(receiver.requests)
+
+    until(lambda: stage.statuses() == {"succeeded": 60}, f"stuck: {stage.statuses()}")
+    assert most_at_once([one for one in receiver.requests if one.answered_at]) <= 3
+    repeated = len(receiver.ids) - len(set(receiver.ids))
+    print(
+        f"\n{before} before the kill, {time.monotonic() - at:.1f} s after it; {repeated} repeated"
+    )
+    assert repeated <= 3
+
+
+def test_a_limit_that_is_lifted_while_much_waits(stage, receiver):
+    stage.subscribe_pair(receiver.url, rate_limit=1.0)
+    stage.emit(300)
+    stage.worker()
+    stage.beat()
+    until(lambda: len(receiver.requests) >= 3, "too little arrived")
+    assert len(receiver.requests) < 10
+
+    stage.python(
+        "from django_webhooks.models import Subscription\n"
+        "s = Subscription.objects.get()\ns.rate_limit = None\ns.save()"
+    )
+
+    until(lambda: stage.statuses() == {"succeeded": 300}, f"stuck: {stage.statuses()}", seconds=40)
