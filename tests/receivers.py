@@ -22,6 +22,15 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     delay: float = 0.0
+    #: Hang up instead of answering, although what came was taken.
+    is_cut: bool = False
+    #: Seconds between two bytes of the answer.
+    drip: float = 0.0
+
+    @property
+    def takes(self) -> bool:
+        """Whether what came is taken, whatever the sender learns of it."""
+        return 200 <= self.status < 300
 
 
 @dataclass
@@ -32,6 +41,8 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     at: float = field(default_factory=time.monotonic)
+    #: What was meant to be answered.
+    answer: Answer = field(default_factory=Answer)
     #: What was answered, once it was.
     status: int | None = None
     answered_at: float = 0.0
@@ -101,9 +112,17 @@ class Receiver:
         found = {name.lower(): value for name, value in request.headers.items()}
         with self._lock:
             answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
-            received = Request(path=request.path, headers=found, body=body)
+            received = Request(path=request.path, headers=found, body=body, answer=answer)
             self.requests.append(received)
         time.sleep(answer.delay)
+        if answer.is_cut:
+            request.close_connection = True
+            return
+        if answer.drip:
+            for byte in b"HTTP/1.1 204 No Content\r\n\r\n":
+                request.wfile.write(bytes([byte]))
+                time.sleep(answer.drip)
+            return
         request.send_response(answer.status)
         for name, value in answer.headers.items():
             request.send_header(name, value)

@@ -72,9 +72,7 @@ def make(job: Job, *, now: datetime) -> Result:
             tenant=tenant(job.subscription),
         )
     except Exception as error:  # One bad row must not stop its neighbours.
-        # Its message might quote a secret.
-        logger.exception("Delivery %s cannot be sent.", job.delivery.pk)
-        response = NoAnswer(reason="internal", detail=f"{type(error).__name__} in the sender.")
+        return failed(job, error, now=now, duration=time.monotonic() - began)
     duration = time.monotonic() - began
     return Result(
         job=job,
@@ -82,6 +80,20 @@ def make(job: Job, *, now: datetime) -> Result:
         duration=duration,
         response=response,
         outcome=_outcome(response, job, now=now + timedelta(seconds=duration)),
+    )
+
+
+def failed(job: Job, error: Exception, *, now: datetime, duration: float = 0.0) -> Result:
+    """Return the result of an attempt that our own error kept from being made."""
+    logger.error("Delivery %s cannot be sent.", job.delivery.pk, exc_info=error)
+    # Its message might quote a secret.
+    response = NoAnswer(reason="internal", detail=f"{type(error).__name__} in the sender.")
+    return Result(
+        job=job,
+        started_at=now,
+        duration=duration,
+        response=response,
+        outcome=outcomes.of_failure(response.reason),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from django.db import DatabaseError
 
 from ..conf import settings
 from ..models import Delivery, Endpoint, Subscription
@@ -17,6 +20,8 @@ from .attempt import Job, Result
 from .clock import DatabaseClock
 from .pacing import Pacer
 from .window import Window
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for results, and for new work while requests are under way.
 TICK = 0.02
@@ -227,9 +232,16 @@ class _Run:
 
     def _submit(self, lease: leases.Lease) -> None:
         planner = _Planner(clock=self.clock, until=lease.until, using=self.using)
-        held, jobs = [], []
+        held, jobs, poison = [], [], []
         for delivery in lease.deliveries:
-            job = planner.plan(delivery)
+            try:
+                job = planner.plan(delivery)
+            except DatabaseError:
+                raise
+            except Exception:  # One bad row must not stop its neighbours.
+                logger.exception("Delivery %s cannot be planned.", delivery.pk)
+                poison.append(delivery)
+                continue
             if job is None:
                 held.append(delivery)
             else:
@@ -239,12 +251,20 @@ class _Run:
             self.window.submit((job, lease.until), key=job.subscription.pk)
         if held:
             leases.hold(held, using=self.using)
+        if poison:
+            leases.set_aside(poison, using=self.using)
         if planner.unreadable:
             upkeep.note_unreadable(planner.unreadable, using=self.using)
 
     def _attempt(self, leased: tuple[Job, datetime]) -> Result | _Unbegun:
         job, until = leased
         now = self.clock()
+        try:
+            return self._begin(job, until=until, now=now)
+        except Exception as error:  # One bad row must not stop its neighbours.
+            return attempt.failed(job, error, now=now)
+
+    def _begin(self, job: Job, *, until: datetime, now: datetime) -> Result | _Unbegun:
         if now + timedelta(seconds=job.subscription.attempt_timeout) >= until:
             return _Unbegun(job)
         if self.pacer.is_stale(job, until=until, now=now):

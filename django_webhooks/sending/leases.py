@@ -19,7 +19,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import Prefetch
+from django.db.models import DateTimeField, F, Prefetch, Value
+from django.db.models.functions import Least
 
 from ..conf import settings
 from ..models import Delivery
@@ -77,13 +78,23 @@ def take(
 
 
 def give_back(deliveries: Collection[Delivery], *, now: datetime, using: str) -> int:
-    """Let go of deliveries that were not attempted; any worker may take them at once."""
-    return _held_by(deliveries, using=using).update(due_at=now, lease_token=None)
+    """Let go of deliveries that were not attempted; any worker may take them at once.
+
+    They go before what is younger: at the end of a backlog they would wait for all of it.
+    """
+    # A web process whose clock is ahead recorded a moment to come.
+    since = Least(F("created_at"), Value(now, output_field=DateTimeField()))
+    return _held_by(deliveries, using=using).update(due_at=since, lease_token=None)
 
 
 def hold(deliveries: Collection[Delivery], *, using: str) -> int:
     """Let go of deliveries that wait for their subscription rather than for a moment."""
     return _held_by(deliveries, using=using).update(due_at=None, lease_token=None)
+
+
+def set_aside(deliveries: Collection[Delivery], *, using: str) -> int:
+    """Say why deliveries that this release cannot deal with wait for the end of their lease."""
+    return _held_by(deliveries, using=using).update(reason="internal")
 
 
 def _held_by(deliveries: Collection[Delivery], *, using: str) -> DeliveryQuerySet:

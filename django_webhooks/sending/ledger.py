@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.models import Case, DateTimeField, F, Value, When
 
 from .. import signals
@@ -18,8 +19,8 @@ from ..conf import settings
 from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
 from ..policies import retry
-from ..policies.retry import Decision, Done, GiveUp, TryAgain
-from . import health, limits, masking
+from ..policies.retry import Decision, Done, GiveUp, RetryPolicy, TryAgain
+from . import health, leases, limits, masking
 from .attempt import Result
 from .transport import Answer, NoAnswer
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds before each further try to record, where the database fails.
 PAUSES = (0.1, 0.5, 2.0, 5.0)
+#: What may pass: PostgreSQL says InternalError where it is read-only for now.
+_FAILURES = (OperationalError, InterfaceError, InternalError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +69,48 @@ def record(
 
     A result whose lease has ended is recorded as late and changes nothing. A database that fails is
     asked again for a while, because a result that is not recorded is a request that is repeated.
+    A result that cannot be recorded keeps none of the others from it: its delivery waits for the
+    end of its lease, and says so.
     """
-    secrets = _Secrets()
-    entries = [_entry(result, secrets, now=now) for result in results]
+    try:
+        secrets = _Secrets()
+        entries = [_entry(result, secrets, now=now) for result in results]
+        current, weighing, released = _persist(entries, now=now, using=using, sleep=sleep)
+    except _FAILURES:
+        raise
+    except Exception:  # One bad row must not stop its neighbours.
+        if connections[using].in_atomic_block:
+            raise
+        return _record_each(results, now=now, using=using, sleep=sleep)
+    for entry in entries:
+        _announce(entry, is_current=entry.delivery.pk in current, now=now)
+    kept = [entry for entry in entries if entry.delivery.pk in current]
+    for endpoint, reason in weighing.disabled.items():
+        signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
+    return Recorded(entries=kept, changed=weighing.changed, released=released)
+
+
+def _record_each(
+    results: Sequence[Result], *, now: datetime, using: str, sleep: Callable[[float], None]
+) -> Recorded:
+    """Record results by themselves after they could not be recorded together."""
+    if len(results) == 1:
+        delivery = results[0].job.delivery
+        logger.exception("What an attempt of delivery %s brought is refused.", delivery.pk)
+        leases.set_aside([delivery], using=using)
+        return Recorded(entries=[], changed=frozenset())
+    alone = [record([result], now=now, using=using, sleep=sleep) for result in results]
+    return Recorded(
+        entries=[entry for one in alone for entry in one.entries],
+        changed=frozenset().union(*(one.changed for one in alone)),
+        released=sum(one.released for one in alone),
+    )
+
+
+def _persist(
+    entries: Sequence[Entry], *, now: datetime, using: str, sleep: Callable[[float], None]
+) -> tuple[Set[UUID], health.Weighing, int]:
+    """Store entries in one transaction; ask a database that fails again for a while."""
     # All being well, one statement finds the leases held and ends the deliveries.
     is_hopeful = all(isinstance(entry.decision, Done) for entry in entries) and len(
         {entry.delivery.pk for entry in entries}
@@ -79,22 +121,16 @@ def record(
             with transaction.atomic(using=using):
                 current, weighing, released = _store(entries, is_hopeful, now=now, using=using)
                 released += _pass_on(entries, current, now=now, using=using)
-            break
+            return current, weighing, released
         except _LeaseEnded:
             is_hopeful = False
-        except (OperationalError, InterfaceError) as error:
+        except _FAILURES as error:
             pause = next(pauses, None)
             if pause is None:
                 raise
             logger.warning("Recording %d attempts failed, trying again: %s", len(entries), error)
             connections[using].close()
             sleep(pause)
-    for entry in entries:
-        _announce(entry, is_current=entry.delivery.pk in current, now=now)
-    kept = [entry for entry in entries if entry.delivery.pk in current]
-    for endpoint, reason in weighing.disabled.items():
-        signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
-    return Recorded(entries=kept, changed=weighing.changed, released=released)
 
 
 class _LeaseEnded(Exception):
@@ -111,15 +147,6 @@ class _Secrets(dict[Endpoint, list[str]]):
 
 def _entry(result: Result, secrets: _Secrets, *, now: datetime) -> Entry:
     job, response = result.job, result.response
-    decision = retry.decide(
-        result.outcome,
-        attempts=job.number,
-        policy=job.policy,
-        recorded_at=job.delivery.event.created_at,
-        now=now,
-        random=random.random(),  # nosec B311  # jitter is no secret
-        doors=job.doors,
-    )
     attempt = Attempt(
         id=uuid7(),
         delivery=job.delivery,
@@ -132,7 +159,26 @@ def _entry(result: Result, secrets: _Secrets, *, now: datetime) -> Entry:
         reason=result.outcome.reason,
     )
     _fill(attempt, response, secrets=secrets[job.endpoint])
-    return Entry(result=result, decision=decision, attempt=attempt)
+    return Entry(result=result, decision=_decide(result, now=now), attempt=attempt)
+
+
+def _decide(result: Result, *, now: datetime) -> Decision:
+    job = result.job
+    decide = partial(
+        retry.decide,
+        result.outcome,
+        attempts=job.number,
+        recorded_at=job.delivery.event.created_at,
+        now=now,
+        random=random.random(),  # nosec B311  # jitter is no secret
+        doors=job.doors,
+    )
+    try:
+        return decide(policy=job.policy)
+    except (ArithmeticError, ValueError):
+        # Numbers that nothing can be reckoned with must neither repeat a request nor lose a result.
+        logger.exception("The retry policy of subscription %s is unusable.", job.subscription.pk)
+        return decide(policy=RetryPolicy())
 
 
 def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) -> None:

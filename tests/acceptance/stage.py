@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -86,8 +87,21 @@ class Stage:
             **changed,
         }
 
-    def start(self, *arguments: str, ready: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a Python module in a process group of its own, and wait until it is ready."""
+    def start(
+        self,
+        *arguments: str,
+        ready: str,
+        wait: bool = True,
+        shift: float = 0,
+        code: Path | None = None,
+        **environment: str,
+    ) -> subprocess.Popen[bytes]:
+        """Start a Python module in a process group of its own, and wait until it is ready.
+
+        ``shift`` is by how many seconds its clock is wrong; ``code`` the folder with other code.
+        """
+        if shift:
+            arguments = ("tests.acceptance.site.shifted", str(shift), *arguments)
         log = self.folder / f"{len(self.children)}-{arguments[0].rsplit('.')[-1]}.log"
         with log.open("wb") as output:
             child = subprocess.Popen(
@@ -96,6 +110,7 @@ class Stage:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=code,
             )
         self.children.append(child)
 
@@ -104,35 +119,36 @@ class Stage:
             assert child.poll() is None, f"{arguments} ended with {child.returncode}: {text}"
             return ready in text
 
-        until(is_ready, f"{arguments} was not ready")
+        if wait:
+            until(is_ready, f"{arguments} was not ready")
         return child
 
     def worker(
-        self, *, pool: str = "prefork", concurrency: int = 2, **environment: str
+        self, *, pool: str = "prefork", concurrency: int = 2, **how: Any
     ) -> subprocess.Popen[bytes]:
         """Start a Celery worker."""
         return self.start(
             "celery", "-A", "tests.acceptance.site.celery", "worker", "-P", pool,
             "-c", str(concurrency), "-l", "info", "-n", f"{uuid.uuid4().hex}@%h",
-            ready="ready.", **environment,
+            ready="ready.", **how,
         )  # fmt: skip
 
-    def beat(self) -> subprocess.Popen[bytes]:
+    def beat(self, **how: Any) -> subprocess.Popen[bytes]:
         """Start a beat, whose sweep runs each second."""
         return self.start(
             "celery", "-A", "tests.acceptance.site.celery", "beat", "-l", "info", "--pidfile=",
-            ready="beat: Starting",
+            ready="beat: Starting", **how,
         )  # fmt: skip
 
-    def web(self, **environment: str) -> subprocess.Popen[bytes]:
+    def web(self, **how: Any) -> subprocess.Popen[bytes]:
         """Start the web process."""
         port = free_port()
         self.site = f"http://127.0.0.1:{port}/"
-        return self.serve(port, **environment)
+        return self.serve(port, **how)
 
-    def serve(self, port: int, **environment: str) -> subprocess.Popen[bytes]:
+    def serve(self, port: int, **how: Any) -> subprocess.Popen[bytes]:
         """Start one more web process, at a port."""
-        return self.start("tests.acceptance.site.web", str(port), ready="ready.", **environment)
+        return self.start("tests.acceptance.site.web", str(port), ready="ready.", **how)
 
     def ask(self, name: str, how: str = "well") -> dict[str, Any] | None:
         """Have the web process create a thing; None where it failed."""
@@ -146,12 +162,13 @@ class Stage:
         except (HTTPError, OSError):
             return None
 
-    def python(self, code: str) -> Any:
-        """Run code in a process of the site, and return the JSON that it prints last."""
+    def python(self, script: str, *, code: Path | None = None) -> Any:
+        """Run a script in a process of the site, and return the JSON that it prints last."""
         prologue = "import json, django; django.setup()\nimport tests.acceptance.site.celery\n"
         ran = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", prologue + code],
+            [sys.executable, "-W", "ignore", "-c", prologue + script],
             env=self.environment(),
+            cwd=code,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -219,7 +236,7 @@ class Stage:
         self.python(
             "from django_webhooks.sending import outbox\n"
             "from tests.acceptance.site.models import Thing\n"
-            f"things = [Thing.objects.create(name=str(n)) for n in range({count})]\n"
+            f"things = Thing.objects.bulk_create([Thing(name=str(n)) for n in range({count})])\n"
             "outbox.record([outbox.Draft(event_type='thing.created',"
             " data={'id': t.pk, 'name': t.name}) for t in things], using='default')"
         )
@@ -242,9 +259,29 @@ class Stage:
         )
         return found
 
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the database from this process, which has no part in anything."""
+        if self.database.startswith("sqlite"):
+            path = self.database.removeprefix("sqlite:///")
+            with contextlib.closing(sqlite3.connect(path, timeout=20)) as file:
+                return file.execute(sql).fetchall()
+        import psycopg
+
+        with psycopg.connect(self.database, autocommit=True) as server:
+            cursor = server.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
     def purge(self) -> None:
         """Lose every message that waits in the broker."""
         self.python("tests.acceptance.site.celery.app.control.purge()")
+
+    def forget_queue(self) -> None:
+        """Remove the queue from the broker."""
+        self.python(
+            "app = tests.acceptance.site.celery.app\n"
+            "with app.connection_for_write() as connection:\n"
+            "    connection.default_channel.queue_delete(app.conf.task_default_queue)"
+        )
 
     def stop(self, child: subprocess.Popen[bytes], signum: int = signal.SIGTERM) -> None:
         """Signal a process, or its whole group where it is killed, and wait for its end."""
@@ -271,6 +308,21 @@ class Stage:
             )
             if secret.encode() in data
         ]
+
+    def descendants(self, child: subprocess.Popen[bytes]) -> list[int]:
+        """Return the processes that a process has started itself: those of a worker's pool."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                pid, rest = stat.parent.name, stat.read_text().rpartition(")")[2].split()
+                if int(rest[1]) == child.pid:
+                    found.append(int(pid))
+        return sorted(found)
+
+    def log(self, child: subprocess.Popen[bytes]) -> str:
+        """Return what a process has written."""
+        (path,) = self.folder.glob(f"{self.children.index(child)}-*.log")
+        return path.read_text(errors="replace")
 
     def close(self) -> None:
         """End everything that was started."""

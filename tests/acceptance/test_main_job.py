@@ -1,16 +1,13 @@
-"""The main job, and the faults that it survives, with real processes.
+"""The main job with real processes, in every pool.
 
 Accounted for from outside: the rows that the site committed against what the receiver saw.
-The ids are those of the list of faults.
+What breaks around it is in the folder ``faults``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import time
 from collections import Counter
 
 import pytest
@@ -18,10 +15,9 @@ import standardwebhooks
 
 from tests import certificates
 from tests.receivers import Answer, Receiver, dripping, speaking
-from tests.services import SERVICES
 
-from .conftest import RABBITMQ, REDIS, broker_url
-from .stage import PrivatePostgres, Proxy, Stage, until
+from .conftest import RABBITMQ, REDIS
+from .stage import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -85,203 +81,6 @@ def test_failures_are_retried_and_recorded(stage, receiver):
         [3, 429, "retry"],
         [4, 204, "succeeded"],
     ]
-
-
-def test_f01_a_web_process_killed_between_commit_and_message(stage, receiver):
-    stage.subscribe(receiver.url)
-    stage.worker()
-    web = stage.web()
-
-    assert stage.ask("thing", "killed after commit") is None
-    web.wait(10)
-    assert len(stage.committed()) == 1
-    stage.beat()
-
-    account(stage, receiver)
-
-
-def test_f02_what_is_rolled_back_is_not_sent(stage, receiver):
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.beat()
-    stage.web()
-
-    stage.ask("a savepoint", "savepoint")
-    assert stage.ask("a request", "error") is None
-    stage.ask("a good one")
-
-    account(stage, receiver)
-    time.sleep(2)
-    assert len(receiver.requests) == 1
-
-
-@pytest.mark.broker_server
-def test_f03_a_broker_that_refuses(stage, receiver, request):
-    stack = request.node.callspec.params["stage"]
-    service = SERVICES["redis" if stack.endswith("redis") else "rabbitmq"]
-    proxy = Proxy(service.host, service.port)
-    stage.subscribe(receiver.url)
-    stage.web(ACCEPTANCE_BROKER=broker_url(stack, port=proxy.port))
-    stage.ask("before")
-    proxy.refuse()
-
-    for number in range(5):
-        answer = stage.ask(f"during {number}")
-        assert answer is not None
-        assert answer["seconds"] < 1
-    stage.worker()
-    stage.beat()
-
-    account(stage, receiver)
-
-
-@pytest.mark.broker_server
-def test_f04_a_broker_that_swallows_everything(stage, receiver, request):
-    stack = request.node.callspec.params["stage"]
-    service = SERVICES["redis" if stack.endswith("redis") else "rabbitmq"]
-    proxy = Proxy(service.host, service.port)
-    stage.subscribe(receiver.url)
-    stage.web(ACCEPTANCE_BROKER=broker_url(stack, port=proxy.port))
-    stage.ask("before")
-    proxy.swallows = True
-
-    answers = [stage.ask(f"during {number}") for number in range(5)]
-    stage.worker()
-    stage.beat()
-
-    assert sum(answer["seconds"] for answer in answers) < 2
-    account(stage, receiver)
-    proxy.swallows = False
-    proxy.refuse()
-
-
-def test_f05_all_messages_lost(stage, receiver):
-    stage.subscribe(receiver.url)
-    web = stage.web()
-    for number in range(10):
-        stage.ask(f"thing {number}")
-    stage.stop(web)
-    stage.purge()
-
-    stage.worker()
-    stage.beat()
-
-    account(stage, receiver)
-
-
-def test_f06_every_message_twice(stage, receiver):
-    stage.subscribe(receiver.url)
-    stage.emit(20)
-    stage.python(
-        "from django_webhooks import tasks\nfrom django_webhooks.models import Delivery\n"
-        "for key in Delivery.objects.values_list('pk', flat=True):\n"
-        "    tasks.deliver.delay([str(key)]); tasks.deliver.delay([str(key)])\n"
-        # F28: rows that do not exist, as after a restored backup.
-        "tasks.deliver.delay(['018f3c7e-0000-7000-8000-000000000000'])"
-    )
-
-    stage.worker()
-
-    account(stage, receiver)
-
-
-@pytest.mark.essential
-def test_f07_a_worker_killed_while_requests_are_in_flight(stage, receiver):
-    receiver.answers = [Answer(204, delay=0.05)]
-    stage.subscribe(receiver.url)
-    stage.emit(300)
-    worker = stage.worker()
-    stage.beat()
-    until(lambda: len(receiver.requests) >= 40, "nothing arrived")
-
-    stage.stop(worker, signal.SIGKILL)
-    stage.worker()
-
-    # Two processes with 8 requests in flight to this endpoint each, and as many unrecorded.
-    account(stage, receiver, repeats=64)
-
-
-def test_f09_a_warm_shutdown_under_load(stage, receiver):
-    receiver.answers = [Answer(204, delay=0.02)]
-    stage.settings = {"WEBHOOKS_DRAIN_SECONDS": 2.0}
-    stage.subscribe(receiver.url)
-    stage.emit(600)
-    worker = stage.worker()
-    stage.beat()
-    until(lambda: len(receiver.requests) >= 20, "nothing arrived")
-
-    stage.stop(worker, signal.SIGTERM)
-    stage.worker()
-
-    account(stage, receiver)
-
-
-def test_f10_a_worker_that_sleeps_beyond_its_lease(stage, receiver):
-    receiver.answers = [Answer(204, delay=1.0)]
-    stage.settings = {"WEBHOOKS_TIMEOUT": 1.5, "WEBHOOKS_LEASE_SECONDS": 2.0}
-    stage.subscribe(receiver.url)
-    stage.emit(4)
-    sleeper = stage.worker(pool="solo", concurrency=1)
-    stage.beat()
-    until(lambda: len(receiver.requests) >= 1, "nothing arrived")
-    os.killpg(sleeper.pid, signal.SIGSTOP)
-    stage.worker(pool="solo", concurrency=1)
-    until(lambda: stage.statuses() == {"succeeded": 4}, "the other worker did not take over")
-
-    os.killpg(sleeper.pid, signal.SIGCONT)
-    time.sleep(3)
-
-    account(stage, receiver, repeats=4)
-
-
-def test_f16_two_workers_and_two_beats(stage, receiver):
-    stage.subscribe(receiver.url)
-    stage.emit(300)
-    for _ in range(2):
-        stage.beat()
-    for _ in range(2):
-        stage.worker()
-
-    account(stage, receiver)
-
-
-def test_f18_an_answer_that_never_arrives(stage, receiver):
-    receiver.answers = [Answer(204, delay=4.0), Answer(204)]
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.web()
-
-    stage.ask("thing")
-
-    account(stage, receiver, repeats=1)
-    assert receiver.requests[1].headers["webhook-retry-reason"] == "timeout"
-
-
-@pytest.mark.postgres
-@pytest.mark.redis
-def test_f11_a_database_restarted_while_requests_are_in_flight(receiver, tmp_path):
-    receiver.answers = [Answer(204, delay=2.0)]
-    (tmp_path / "postgres").mkdir()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        # Its server runs under an account of its own.
-        folder.chmod(0o755)
-    server = PrivatePostgres(tmp_path / "postgres")
-    stage = Stage(tmp_path, database=server.url, broker=broker_url("postgres+redis"))
-    try:
-        stage.migrate()
-        stage.subscribe(receiver.url)
-        stage.emit(12)
-        stage.worker()
-        stage.beat()
-        until(lambda: len(receiver.requests) >= 4, "nothing arrived")
-        server.stop()
-        time.sleep(1)
-        server.start()
-
-        account(stage, receiver, repeats=16)
-    finally:
-        stage.close()
-        server.close()
 
 
 @pytest.mark.stacks(RABBITMQ)

@@ -100,6 +100,28 @@ def test_what_was_given_back_can_be_taken_at_once(clock, deliveries):
     assert len(take(clock).deliveries) == 5
 
 
+def test_what_was_given_back_goes_before_what_is_younger(clock, deliveries):
+    Delivery.objects.update(created_at=clock())
+    lease = leases.take(now=clock(), limit=2, using="default")
+    clock.move(seconds=1)
+    Delivery.objects.filter(lease_token=None).update(due_at=clock(), created_at=clock())
+    clock.move(seconds=1)
+
+    leases.give_back(lease.deliveries, now=clock(), using="default")
+
+    again = leases.take(now=clock(), limit=2, using="default")
+    assert {one.pk for one in again.deliveries} == {one.pk for one in lease.deliveries}
+
+
+def test_what_was_recorded_by_a_clock_ahead_is_due_at_once_when_given_back(clock, deliveries):
+    Delivery.objects.update(created_at=clock() + timedelta(minutes=5))
+    lease = take(clock)
+
+    leases.give_back(lease.deliveries, now=clock(), using="default")
+
+    assert len(take(clock).deliveries) == 5
+
+
 def test_only_the_holder_gives_back(clock, deliveries):
     lost = take(clock)
     clock.move(seconds=61)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+from datetime import timedelta
 
 import pytest
+from celery import Celery
+from celery.beat import Service
+from celery.signals import beat_init
 
 from django_webhooks import beat, tasks
 
@@ -50,3 +54,28 @@ def test_a_task_is_acknowledged_when_it_is_done_and_keeps_no_result(task):
 
 def test_a_delivery_is_handed_on_where_its_worker_is_lost():
     assert tasks.deliver.reject_on_worker_lost
+
+
+@pytest.mark.parametrize(
+    ("task", "hours", "is_put_off"),
+    [
+        pytest.param("django_webhooks.tasks.sweep", 1, False, id="ours, from the future"),
+        pytest.param("django_webhooks.tasks.sweep", -1, False, id="ours, from the past"),
+        pytest.param("shop.tasks.report", 1, True, id="not ours"),
+    ],
+)
+def test_a_beat_whose_clock_was_wrong_puts_off_nothing_of_ours(tmp_path, task, hours, is_put_off):
+    app = Celery(set_as_current=False)
+    app.conf.beat_schedule = {"it": {"task": task, "schedule": 10.0}}
+    app.conf.beat_schedule_filename = str(tmp_path / "schedule")
+    service = Service(app)
+    service.scheduler.schedule["it"].last_run_at = app.now() + timedelta(hours=hours)
+    service.sync()
+    # What the next beat reads from the file.
+    again = Service(app)
+
+    beat_init.send(sender=again)
+
+    _, seconds = again.scheduler.schedule["it"].is_due()
+    again.sync()
+    assert (seconds > 10) == is_put_off

@@ -5,6 +5,7 @@ By TLS where ``ACCEPTANCE_CERTIFICATE`` and ``ACCEPTANCE_KEY`` name files.
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socketserver
@@ -31,12 +32,20 @@ def things(request: HttpRequest) -> HttpResponse:
         transaction.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL))
     with transaction.atomic():
         thing = Thing.objects.create(name=name)
-        events.emit("thing.created", {"id": thing.pk, "name": name})
+        events.emit("thing.created", {"id": thing.pk, "name": name}, **_in_order(name))
         if how == "savepoint":
             transaction.set_rollback(True)
     if how == "error":
         raise RuntimeError("after the event was recorded")
     return JsonResponse({"id": thing.pk, "seconds": time.monotonic() - began})
+
+
+def _in_order(name: str) -> dict[str, Any]:
+    """Have things of one name told in order, to subscriptions that want that."""
+    from django_webhooks import events
+
+    is_known = "ordering_key" in inspect.signature(events.emit).parameters
+    return {"ordering_key": name} if is_known else {}
 
 
 class Server(socketserver.ThreadingMixIn, WSGIServer):

@@ -1,0 +1,87 @@
+"""The campaign's marks, settings, accounts and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import RABBITMQ, REDIS, SQLITE, broker_url
+from tests.acceptance.stage import Proxy, Stage
+from tests.receivers import Receiver
+from tests.services import SERVICES
+
+from .accounting import UNDER_WAY, Account
+
+#: Marks of every file of the campaign.
+FAULTS = [
+    pytest.mark.acceptance,
+    pytest.mark.fault,
+    pytest.mark.broker_server,
+    pytest.mark.timeout(240),
+]
+#: A lease and retries so short that each test takes seconds.
+SETTINGS = {
+    "WEBHOOKS_LEASE_SECONDS": 4.0,
+    "WEBHOOKS_TIMEOUT": 2.0,
+    "WEBHOOKS_DRAIN_SECONDS": 3.0,
+    "WEBHOOKS_RETRY_CAP": 2.0,
+    "WEBHOOKS_MAX_IN_FLIGHT": UNDER_WAY,
+    "WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT": UNDER_WAY,
+    "WEBHOOKS_HEALTH_HOLD": 1.0,
+    "WEBHOOKS_HEALTH_HOLD_CAP": 2.0,
+    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": 0.5,
+}
+_lines: list[str] = []
+
+
+def campaign(stack: Any) -> Any:
+    """Return a stack that only the campaign runs on."""
+    return pytest.param(*stack.values, id=stack.id, marks=[*stack.marks, pytest.mark.campaign])
+
+
+#: The ordinary run has the first alone, the campaign both.
+ONE_OF_BOTH = (REDIS, campaign(RABBITMQ))
+ALL = (SQLITE, REDIS, RABBITMQ)
+
+
+@pytest.fixture
+def stage(stage: Stage) -> Stage:
+    """The stage, with the campaign's settings."""
+    stage.settings = dict(SETTINGS)
+    return stage
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest) -> str:
+    """The name of the stack."""
+    name: str = request.node.callspec.params["stage"]
+    return name
+
+
+@pytest.fixture
+def proxied(stack: str) -> Callable[[], tuple[Proxy, dict[str, str]]]:
+    """Make proxies before the broker, and the environment of a process that uses one."""
+
+    def make() -> tuple[Proxy, dict[str, str]]:
+        service = SERVICES["redis" if stack.endswith("redis") else "rabbitmq"]
+        proxy = Proxy(service.host, service.port)
+        return proxy, {"ACCEPTANCE_BROKER": broker_url(stack, port=proxy.port)}
+
+    return make
+
+
+@pytest.fixture
+def account(stage: Stage, receiver: Receiver, request: pytest.FixtureRequest) -> Account:
+    """The account of the test."""
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    return Account(stage, [receiver], name=name.capitalize(), lines=_lines)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the accounts."""
+    if _lines:
+        terminalreporter.section("accounts")
+        for line in sorted(_lines):
+            terminalreporter.line(line)
