@@ -388,7 +388,7 @@ class Migration(migrations.Migration):
                             ("all", "All, one after the other"),
                         ],
                         default="none",
-                        help_text="What is sent one after the other, a retry holding up what is behind it. Holds for events recorded from now on.",
+                        help_text="What is sent one after the other; a retry holds up what is behind it. A change holds for events recorded from then on.",
                         max_length=10,
                         verbose_name="order of sending",
                     ),
@@ -451,7 +451,7 @@ class Migration(migrations.Migration):
                     "rate_limit",
                     models.FloatField(
                         blank=True,
-                        help_text="Over all workers, above 0, 0.5 for one in two seconds; empty: WEBHOOKS_RATE_LIMIT.",
+                        help_text="Over all workers, above 0; 0.5 is one in two seconds. Empty: WEBHOOKS_RATE_LIMIT.",
                         null=True,
                         validators=[django_webhooks.validators.validate_above_zero],
                         verbose_name="requests a second",

@@ -23,11 +23,12 @@ from uuid import UUID
 from django.db import models
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext, ngettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from ..fields import DatabaseNow, uuid7
 from ..policies.health import NO_ANSWER
+from ..policies.ordering import EVERYTHING
 from .bulk_replay import BulkReplay
 from .endpoint import Endpoint
 from .event import Event, message_id
@@ -344,9 +345,7 @@ class Delivery(models.Model):
                 "time": _moment(self.due_at)
             }
         if (first := self.waits_for()) is not None:
-            return gettext(
-                "Waits for its turn: delivery %(first)s with the same ordering key goes first."
-            ) % {"first": first}
+            return self._explain_turn(first)
         if self.due_at is None:
             return self._explain_held(now)
         if not self.attempts_made and self.due_at > now and subscription and subscription.limits:
@@ -363,6 +362,17 @@ class Delivery(models.Model):
             "reason": self.reason,
             "time": _moment(self.due_at),
         }
+
+    def _explain_turn(self, first: UUID) -> str:
+        if self.ordering_key == EVERYTHING:
+            text = gettext(
+                "Waits for its turn: delivery %(first)s of the same subscription goes first."
+            )
+        else:
+            text = gettext(
+                "Waits for its turn: delivery %(first)s with the same ordering key goes first."
+            )
+        return text % {"first": first}
 
     def _explain_held(self, now: datetime) -> str:
         if self.subscription is None:
@@ -403,17 +413,22 @@ class Delivery(models.Model):
         values = {"limit": subscription.limit_words, "count": count}
         moment = flow.moment_behind(count, now=now)
         if moment is None:
-            return (
-                gettext(
-                    "Waits because of the limit of its subscription (%(limit)s); %(count)d others "
-                    "go first."
-                )
-                % values
+            text = ngettext(
+                "Waits because of the limit of its subscription (%(limit)s); %(count)d other "
+                "goes first.",
+                "Waits because of the limit of its subscription (%(limit)s); %(count)d others "
+                "go first.",
+                count,
             )
-        return gettext(
+            return text % values
+        text = ngettext(
+            "Waits because of the limit of its subscription (%(limit)s); %(count)d other goes "
+            "first, and its turn is at about %(time)s.",
             "Waits because of the limit of its subscription (%(limit)s); %(count)d others go "
-            "first, and its turn is at about %(time)s."
-        ) % {**values, "time": _moment(moment)}
+            "first, and its turn is at about %(time)s.",
+            count,
+        )
+        return text % {**values, "time": _moment(moment)}
 
 
 def _moment(moment: datetime | None) -> str:

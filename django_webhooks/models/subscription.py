@@ -143,8 +143,8 @@ class Subscription(Owned):
         choices=Order.choices,
         default=Order.NONE,
         help_text=_(
-            "What is sent one after the other, a retry holding up what is behind it. Holds for "
-            "events recorded from now on."
+            "What is sent one after the other; a retry holds up what is behind it. A change "
+            "holds for events recorded from then on."
         ),
     )
     unreadable_since = models.DateTimeField(
@@ -188,7 +188,7 @@ class Subscription(Owned):
         null=True,
         blank=True,
         validators=[validate_above_zero],
-        help_text=_("Over all workers, above 0, 0.5 for one in two seconds; empty: %(setting)s.")
+        help_text=_("Over all workers, above 0; 0.5 is one in two seconds. Empty: %(setting)s.")
         % {"setting": "WEBHOOKS_RATE_LIMIT"},
     )
     max_in_flight = models.PositiveIntegerField(

@@ -538,6 +538,8 @@ class TestWords:
             "Waits because of the limit of its subscription (1 a second); 0 others go first, and "
             f"its turn is at about {at:%Y-%m-%d %H:%M:%S}."
         )
+        [_, second] = Delivery.objects.held().order_by("pk")[:2]
+        assert "; 1 other goes first, and its turn is at about " in second.explain(clock())
 
     def test_a_delivery_that_waits_for_others_to_end(self, clock):
         factories.subscription(max_in_flight=2)
@@ -549,6 +551,10 @@ class TestWords:
         last = Delivery.objects.order_by("-pk").first()
         assert last.explain(clock()) == (
             "Waits because of the limit of its subscription (2 at once); 2 others go first."
+        )
+        [second] = Delivery.objects.order_by("-pk")[1:2]
+        assert second.explain(clock()) == (
+            "Waits because of the limit of its subscription (2 at once); 1 other goes first."
         )
 
     def test_pages_show_the_limit_and_how_many_wait(self, clock, admin_client):

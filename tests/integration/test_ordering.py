@@ -385,6 +385,15 @@ def test_what_waits_for_its_turn_says_so(subscription, clock):
     assert first.explain(clock()).startswith("A worker is sending it")
 
 
+def test_where_all_go_in_order_no_key_is_spoken_of(subscription, clock):
+    Subscription.objects.update(ordering="all")
+    first, second = record("a", "")
+
+    assert second.explain(clock()) == (
+        f"Waits for its turn: delivery {first.pk} of the same subscription goes first."
+    )
+
+
 def test_the_doors_are_locked_where_there_are_any(subscription):
     other = factories.subscription(url=None)
 
