@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import psutil
 
@@ -209,6 +210,12 @@ def beat() -> Iterator[None]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
+
+
+def arrived(url: str) -> int:
+    """Return how many requests the receiver has answered so far."""
+    with urlopen(url, timeout=PATIENCE) as answer:
+        return int(answer.read())
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Settings:
     WEBHOOKS_FRESH_SHARE: float = 0.75
 
     #: Requests under way at once in one worker process.
-    WEBHOOKS_MAX_IN_FLIGHT: int = 32
+    WEBHOOKS_MAX_IN_FLIGHT: int = 64
 
     #: Requests under way at once to one endpoint, in one worker process.
     WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT: int = 8

@@ -250,8 +250,12 @@ class Delivery(models.Model):
                 condition=models.Q(status="waiting") & ~models.Q(ordering_key=""),
                 name="webhooks_delivery_turn",
             ),
-            # What may be pruned.
-            models.Index(fields=["status", "finished_at"], name="webhooks_delivery_finished"),
+            # What may be pruned. What waits, which is written most, is not in it.
+            models.Index(
+                fields=["status", "finished_at"],
+                condition=~models.Q(status="waiting"),
+                name="webhooks_delivery_finished",
+            ),
             # What one bulk replay made, and what is meant for one endpoint.
             models.Index(
                 fields=["bulk_replay", "status"],

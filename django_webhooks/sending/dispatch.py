@@ -161,6 +161,8 @@ class _Run:
 
     def work(self) -> None:
         """Take work where there is room and record what comes back, until all is done."""
+        # What was named is under way. Looking for more would compete with it for the processor.
+        self._record(self.window.collect(timeout=TICK))
         while True:
             if self._is_ending() and not self._has_withdrawn:
                 self._withdraw()

@@ -8,11 +8,11 @@ success now and then; and what has an order is locked, so that turns are passed 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 from uuid import UUID
 
 from django.db import transaction
@@ -24,6 +24,7 @@ from ..models.delivery import DeliveryQuerySet
 from ..models.flow import let_flow
 from ..policies import health as policy
 from ..policies.health import Attempted, Evidence
+from . import loading
 from .attempt import Result
 
 #: How old a recorded last success may be while all is well.
@@ -145,7 +146,7 @@ class Weighing:
 
 def begin(results: Sequence[Result], *, now: datetime, using: str) -> Weighing:
     """Look whether the attempts tell anything new, and lock what they may change."""
-    rows = _told({one.job.endpoint.pk for one in results}, using=using)
+    rows = loading.doors({one.job.endpoint.pk for one in results}, using=using)
     concerned = {
         one.job.subscription.pk
         for one in results
@@ -224,24 +225,7 @@ def evidence(result: Result) -> Evidence:
     return policy.evidence_of(succeeded=outcome.succeeded, reason=outcome.reason)
 
 
-class _Told(NamedTuple):
-    """As much of a row as says whether an attempt tells anything new; cheaper than a model."""
-
-    pk: UUID
-    subscription_id: UUID
-    state: str
-    ramp: int | None
-    failures: int
-    window_failures: int
-    succeeded_at: datetime | None
-
-
-def _told(endpoints: Collection[UUID], *, using: str) -> dict[UUID, _Told]:
-    rows = Health.objects.using(using).filter(pk__in=endpoints)
-    return {row[0]: _Told(*row) for row in rows.values_list(*_Told._fields)}
-
-
-def _is_news(result: Result, row: _Told) -> bool:
+def _is_news(result: Result, row: Health) -> bool:
     return (
         row.state != Health.State.HEALTHY
         or row.ramp is not None
@@ -254,7 +238,7 @@ def _is_news(result: Result, row: _Told) -> bool:
 
 def _touch(
     results: Iterable[Result],
-    rows: dict[UUID, _Told],
+    rows: dict[UUID, Health],
     concerned: set[UUID],
     *,
     now: datetime,

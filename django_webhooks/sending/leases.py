@@ -19,14 +19,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import DateTimeField, F, Prefetch, Value
+from django.db.models import DateTimeField, F, Value
 from django.db.models.functions import Least
 
 from ..conf import settings
 from ..models import Delivery
 from ..models.delivery import DeliveryQuerySet
-from . import turns
-from .routes import ENDPOINTS
+from . import loading, turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,7 @@ def take(
         _mark(taken, keys, token=token, until=until)
     if candidates := [one for one in found if one.lane]:
         keys += turns.take(candidates, token=token, now=now, until=until, using=using)
-    deliveries = _load(rows, keys, token=token)
+    deliveries = loading.deliveries(keys, token=token, using=using) if keys else []
     return Lease(token=token, until=until, deliveries=deliveries, found=len(found))
 
 
@@ -125,11 +124,3 @@ def _candidates(due: DeliveryQuerySet, limit: int) -> list[turns.Candidate]:
 def _mark(taken: DeliveryQuerySet, keys: list[UUID], *, token: UUID, until: datetime) -> None:
     if keys:
         taken.filter(pk__in=keys).update(lease_token=token, due_at=until)
-
-
-def _load(rows: DeliveryQuerySet, keys: list[UUID], *, token: UUID) -> list[Delivery]:
-    if not keys:
-        return []
-    held = rows.filter(pk__in=keys, lease_token=token).select_related("event")
-    endpoints = Prefetch(f"subscription__{ENDPOINTS.prefetch_to}", queryset=ENDPOINTS.queryset)
-    return list(held.prefetch_related(endpoints, "subscription__signing_keys").order_by("pk"))

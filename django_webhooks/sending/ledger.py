@@ -20,7 +20,7 @@ from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
 from ..policies import retry
 from ..policies.retry import Decision, Done, GiveUp, RetryPolicy, TryAgain
-from . import health, leases, limits, masking
+from . import health, leases, limits, masking, statements
 from .attempt import Result
 from .transport import Answer, NoAnswer
 
@@ -228,9 +228,9 @@ def _store(
         if entry.attempt.endpoint_id not in weighing.endpoints:
             entry.attempt.endpoint_id = None
     # A delivery that was deleted meanwhile takes its attempts with it.
-    Attempt.objects.using(using).bulk_create(
-        [entry.attempt for entry in entries if entry.delivery.pk in held]
-    )
+    kept = [entry.attempt for entry in entries if entry.delivery.pk in held]
+    if kept:
+        statements.insert_all(kept, using=using)
     if not is_hopeful:
         _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
     weighing.finish()

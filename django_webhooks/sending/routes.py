@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Prefetch, Q
+from django.db.models import Q
 
 from ..models import Delivery, Endpoint, Health, Subscription
 from ..models.switch import choose
 from ..policies.failover import Mode
-
-#: What loads all that a route needs, in one query for subscriptions and one for endpoints.
-ENDPOINTS = Prefetch("endpoints", queryset=Endpoint.objects.select_related("health"))
+from . import loading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +32,7 @@ class Route:
 
 
 def of(subscription: Subscription, delivery: Delivery) -> Route:
-    """Return where the delivery goes now; ``endpoints`` must be loaded by :data:`ENDPOINTS`."""
+    """Return where the delivery goes now; the subscription was loaded by the module ``loading``."""
     doors = [one.health for one in subscription.endpoints.all() if hasattr(one, "health")]
     usable = sorted(
         (door for door in doors if door.endpoint.is_usable), key=lambda one: one.endpoint.position
@@ -60,8 +58,7 @@ def of(subscription: Subscription, delivery: Delivery) -> Route:
 
 def refresh(subscriptions: Collection[UUID], *, using: str) -> dict[UUID, Subscription]:
     """Return these subscriptions with their endpoints as they are now."""
-    rows = Subscription.objects.using(using).filter(pk__in=list(subscriptions))
-    return {one.pk: one for one in rows.prefetch_related(ENDPOINTS, "signing_keys")}
+    return loading.subscriptions(subscriptions, using=using)
 
 
 def is_readable(subscription: Subscription, endpoint: Endpoint, *, now: datetime) -> bool:

@@ -6,6 +6,7 @@ recording an event is done in somebody's request.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -72,6 +73,32 @@ def insert(row: models.Model, *, using: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
     row._state.adding, row._state.db = False, using
+
+
+def insert_all(rows: Sequence[models.Model], *, using: str) -> None:
+    """Insert new rows of one model, which have no columns of bytes, as ``bulk_create`` does.
+
+    PostgreSQL takes them as one JSON text, which costs a third of a parameter for each value.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql" or len(rows) < 2:
+        type(rows[0])._base_manager.using(using).bulk_create(rows)
+        return
+    meta = rows[0]._meta
+    fields = [(one.column, one.attname) for one in meta.concrete_fields if not one.generated]
+    # What JSON has no word for (ids, moments) is a text there, as in the database's own words.
+    values = [{column: getattr(row, name) for column, name in fields} for row in rows]
+    quote: Callable[[Any], str] = connection.ops.quote_name
+    columns = ", ".join(quote(column) for column, _ in fields)
+    table = quote(meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} "  # nosec B608  # names of ours
+            f"FROM json_populate_recordset(NULL::{table}, %s)",
+            [json.dumps(values, default=str)],
+        )
+    for row in rows:
+        row._state.adding, row._state.db = False, using
 
 
 def _text_of(

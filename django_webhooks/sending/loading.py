@@ -1,0 +1,172 @@
+"""Loading what a lease needs: few statements, whose text costs nothing to make.
+
+Before each request stand a delivery with its event, and a subscription with its endpoints, their
+health and its keys. Django builds such queries anew each time, which takes several times as long as
+the database does; here their columns and conversions are worked out once in a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import connections, models
+
+from ..models import Delivery, Endpoint, Health, SigningKey, Subscription
+
+Row = TypeVar("Row", bound=models.Model)
+
+#: Keys that one statement names at the most: some databases bound their parameters.
+NAMED = 500
+
+
+def deliveries(keys: Collection[UUID], *, token: UUID, using: str) -> list[Delivery]:
+    """Return those of these deliveries that the lease holds, by id, with all that sending needs."""
+    found = _find(Delivery, "id", keys, follow="event", using=using)
+    held = sorted((one for one in found if one.lease_token == token), key=lambda one: one.pk)
+    theirs = {one.subscription_id for one in held if one.subscription_id is not None}
+    known = subscriptions(theirs, using=using)
+    for delivery in held:
+        if delivery.subscription_id is not None:
+            delivery.subscription = known.get(delivery.subscription_id)
+    return held
+
+
+def subscriptions(keys: Collection[UUID], *, using: str) -> dict[UUID, Subscription]:
+    """Return these subscriptions with their endpoints, the health of these, and their keys."""
+    if not keys:
+        return {}
+    found = {one.pk: one for one in _find(Subscription, "id", keys, using=using)}
+    endpoints = _find(Endpoint, "subscription", keys, follow="health", using=using)
+    _hand_out(found, "endpoints", endpoints, using=using)
+    signing_keys = _find(SigningKey, "subscription", keys, using=using)
+    _hand_out(found, "signing_keys", signing_keys, using=using)
+    return found
+
+
+def doors(endpoints: Collection[UUID], *, using: str) -> dict[UUID, Health]:
+    """Return the health of these endpoints."""
+    return {one.pk: one for one in _find(Health, "endpoint", endpoints, using=using)}
+
+
+def _hand_out(
+    owners: dict[UUID, Subscription],
+    name: str,
+    rows: Iterable[Endpoint | SigningKey],
+    *,
+    using: str,
+) -> None:
+    """Let each subscription know its rows, as ``prefetch_related`` does."""
+    shares: dict[UUID, list[Any]] = {key: [] for key in owners}
+    for row in rows:
+        # One that was moved or deleted meanwhile has no owner here.
+        if row.subscription_id in owners:
+            row.subscription = owners[row.subscription_id]
+            shares[row.subscription_id].append(row)
+    model = Subscription._meta.get_field(name).related_model
+    for key, owner in owners.items():
+        known: Any = models.QuerySet(model, using=using)
+        known._result_cache, known._prefetch_done = shares[key], True
+        cache = owner.__dict__.setdefault("_prefetched_objects_cache", {})
+        cache[name] = known
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A model as a part of a row: its names, and what turns the values of the database into its."""
+
+    model: type[models.Model]
+    names: tuple[str, ...]
+    converters: tuple[tuple[int, Any, tuple[Any, ...]], ...]
+
+    def read(self, values: Sequence[Any], connection: Any, *, using: str) -> Any:
+        """Return the row, or None where it is not there."""
+        found = list(values)
+        if all(value is None for value in found):
+            return None
+        for place, column, functions in self.converters:
+            for convert in functions:
+                found[place] = convert(found[place], column, connection)
+        return self.model.from_db(using, self.names, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The text of a query up to its keys, and how its rows are read."""
+
+    sql: str
+    key: Any
+    parts: tuple[_Part, ...]
+
+
+def _find(
+    model: type[Row], name: str, keys: Collection[UUID], *, follow: str = "", using: str
+) -> list[Row]:
+    """Return the rows whose field is one of the keys, each with the one row that follows."""
+    text = _text(model, name, follow, using)
+    connection, wanted = connections[using], list(keys)
+    found: list[Row] = []
+    for begin in range(0, len(wanted), NAMED):
+        some = wanted[begin : begin + NAMED]
+        params = [text.key.get_db_prep_value(key, connection) for key in some]
+        with connection.cursor() as cursor:
+            cursor.execute(f"{text.sql} ({', '.join(['%s'] * len(some))})", params)
+            rows = cursor.fetchall()
+        found += [_row(text, values, follow, connection, using=using) for values in rows]
+    return found
+
+
+def _row(text: _Text, values: Sequence[Any], follow: str, connection: Any, *, using: str) -> Any:
+    own, *others = text.parts
+    row = own.read(values[: len(own.names)], connection, using=using)
+    for part in others:
+        other = part.read(values[len(own.names) :], connection, using=using)
+        relation: Any = own.model._meta.get_field(follow)
+        relation.set_cached_value(row, other)
+        if other is not None and relation.one_to_one:
+            relation.remote_field.set_cached_value(other, row)
+    return row
+
+
+@lru_cache(maxsize=64)
+def _text(model: type[models.Model], name: str, follow: str, using: str) -> _Text:
+    quote: Callable[[Any], str] = connections[using].ops.quote_name
+    table = quote(model._meta.db_table)
+    parts, joined = [_part(model, using)], ""
+    if follow:
+        relation: Any = model._meta.get_field(follow)
+        other = relation.related_model
+        ((here, there),) = relation.get_joining_fields()
+        parts.append(_part(other, using))
+        beside = quote(other._meta.db_table)
+        joined = (
+            f" LEFT JOIN {beside} ON {table}.{quote(here.column)} = {beside}.{quote(there.column)}"
+        )
+    columns = ", ".join(
+        f"{quote(part.model._meta.db_table)}.{quote(field.column)}"
+        for part in parts
+        for field in part.model._meta.concrete_fields
+    )
+    field: Any = model._meta.get_field(name)
+    where = f"{table}.{quote(field.column)} IN"
+    # Names of ours alone; keys are parameters.
+    sql = f"SELECT {columns} FROM {table}{joined} WHERE {where}"  # nosec B608
+    return _Text(sql=sql, key=getattr(field, "target_field", field), parts=tuple(parts))
+
+
+def _part(model: type[models.Model], using: str) -> _Part:
+    connection = connections[using]
+    converters = []
+    for place, field in enumerate(model._meta.concrete_fields):
+        column = field.get_col(model._meta.db_table)
+        functions = (
+            *connection.ops.get_db_converters(column),
+            *column.get_db_converters(connection),
+        )
+        if functions:
+            converters.append((place, column, functions))
+    names = tuple(field.attname for field in model._meta.concrete_fields)
+    return _Part(model=model, names=names, converters=tuple(converters))
