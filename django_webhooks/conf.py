@@ -68,7 +68,7 @@ class Settings:
     WEBHOOKS_LEASE_SECONDS: float = 60.0
 
     #: Deliveries leased at once by one worker process.
-    WEBHOOKS_BATCH_SIZE: int = 100
+    WEBHOOKS_BATCH_SIZE: int = 200
 
     #: Part of what is leased at once that fresh deliveries may take from retries and replays.
     WEBHOOKS_FRESH_SHARE: float = 0.75

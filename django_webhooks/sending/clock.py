@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from django.db import connections
 from django.utils import timezone
 
+#: Seconds for which a process carries on what it read for an earlier run.
+CARRIED_ON = 10.0
 _QUERIES = {"postgresql": "SELECT clock_timestamp()", "mysql": "SELECT UTC_TIMESTAMP(6)"}
 
 
@@ -38,3 +40,16 @@ def _read(using: str) -> datetime:
         cursor.execute(query)
         moment: datetime = cursor.fetchone()[0]
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_shared: dict[str, tuple[float, DatabaseClock]] = {}
+
+
+def carried_on(*, using: str) -> DatabaseClock:
+    """Return the clock of this process, read again once in ten seconds."""
+    now = time.monotonic()
+    read_at, clock = _shared.get(using, (float("-inf"), None))
+    if clock is None or now - read_at >= CARRIED_ON:
+        clock = DatabaseClock(using=using)
+        _shared[using] = (now, clock)
+    return clock

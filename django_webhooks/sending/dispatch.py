@@ -17,7 +17,7 @@ from ..policies.health import Evidence
 from ..policies.retry import RetryPolicy, TryAgain
 from . import attempt, health, leases, ledger, outbox, routes, slowness, upkeep
 from .attempt import Job, Result
-from .clock import DatabaseClock
+from .clock import carried_on
 from .pacing import Pacer
 from .window import Window
 
@@ -60,7 +60,7 @@ def drain(
     Who is patient waits for the next moment of a limited subscription where that is near.
     """
     using = using or outbox.database()
-    clock = clock or DatabaseClock(using=using)
+    clock = clock or carried_on(using=using)
     run = _Run(using=using, clock=clock, is_patient=is_patient)
     try:
         if delivery_ids:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+#: Seconds without use after which a connection is tried before it is used; what fails sooner fails
+#: the task, which Celery runs again.
+TRUSTED = 5.0
 #: By alias and process: a child must not use what it inherits.
-_kept: dict[tuple[str, int], BaseDatabaseWrapper] = {}
+_kept: dict[tuple[str, int], tuple[float, BaseDatabaseWrapper]] = {}
 
 
 @contextmanager
@@ -39,12 +43,13 @@ def connection(*, using: str) -> Iterator[None]:
 
 
 def _take_out(using: str) -> None:
-    wrapper = _kept.pop((using, os.getpid()), None)
+    since, wrapper = _kept.pop((using, os.getpid()), (0.0, None))
     if wrapper is None:
         return
     wrapper.close_if_unusable_or_obsolete()
     # The server may have been restarted since, which an idle connection does not notice.
-    if wrapper.connection is not None and not wrapper.is_usable():
+    is_idle = time.monotonic() - since >= TRUSTED
+    if wrapper.connection is not None and is_idle and not wrapper.is_usable():
         wrapper.close()
     connections[using] = wrapper
 
@@ -53,4 +58,4 @@ def _put_aside(using: str) -> None:
     wrapper = connections[using]
     if wrapper.connection is not None:
         del connections[using]
-        _kept[using, os.getpid()] = wrapper
+        _kept[using, os.getpid()] = (time.monotonic(), wrapper)

@@ -10,6 +10,11 @@ from collections.abc import Hashable
 
 #: Seconds after which an answer, or a request that has none yet, is slow.
 SLOW = 0.25
+#: Seconds that requests take on average from which on a key takes its time: more than a process
+#: that is busy with something else keeps a quick one waiting.
+LEISURE = 0.01
+#: Part of the average that the last request is.
+WEIGHT = 0.25
 #: Seconds for which it is remembered.
 REMEMBERED = 120.0
 #: Receivers that are remembered at the most.
@@ -22,11 +27,13 @@ class Slowness:
     def __init__(self) -> None:
         self._slow: dict[Hashable, float] = {}
         self._quick: dict[Hashable, float] = {}
+        self._averages: dict[Hashable, tuple[float, float]] = {}
 
     def forget(self) -> None:
         """Know nothing of anybody."""
         self._slow.clear()
         self._quick.clear()
+        self._averages.clear()
 
     def note(self, key: Hashable, *, seconds: float, now: float) -> None:
         """Remember how long a request of a key took."""
@@ -37,6 +44,12 @@ class Slowness:
         if len(known) >= MOST and key not in known:
             known.clear()
         known[key] = now + REMEMBERED
+        average, until = self._averages.get(key, (seconds, now))
+        if until < now:
+            average = seconds
+        if len(self._averages) >= MOST and key not in self._averages:
+            self._averages.clear()
+        self._averages[key] = (average + (seconds - average) * WEIGHT, now + REMEMBERED)
 
     def is_slow(self, key: Hashable, *, now: float) -> bool:
         """Say whether the last answer of a key was slow."""
@@ -45,6 +58,11 @@ class Slowness:
     def is_quick(self, key: Hashable, *, now: float) -> bool:
         """Say whether the last answer of a key was quick; neither where nothing is known of it."""
         return self._quick.get(key, 0.0) > now
+
+    def takes_its_time(self, key: Hashable, *, now: float) -> bool:
+        """Say whether a key answers, but not so soon that the next request should wait for it."""
+        average, until = self._averages.get(key, (0.0, 0.0))
+        return until > now and average >= LEISURE
 
 
 #: What this process knows.

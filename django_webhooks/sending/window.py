@@ -2,8 +2,9 @@
 
 One request begins after the other while answers come quickly, because threads that share a
 processor only get in each other's way. A request that takes longer than ``PATIENCE`` stops
-counting, so that the next begins beside it: up to ``size`` at once, and up to ``per_key`` for one
-key, so that a slow receiver holds back nobody but itself. A job keeps its place until its result
+counting, and one to a key that takes its time never counts, so that the next begins
+beside it: up to ``size`` at once, and up to ``per_key`` for one key, so that a slow receiver holds
+back nobody but itself. A job keeps its place until its result
 has been collected, which bounds what a killed worker can repeat.
 
 Many slow receivers must not hold all places either. Those that answered slowly the last time, or
@@ -26,8 +27,9 @@ from .slowness import SLOW, Slowness
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-#: Seconds after which a request no longer holds back the next; a few times its processor time.
-PATIENCE = 0.002
+#: Seconds after which a request no longer holds back the next: three times as long as one thread of
+#: Python may keep the others from running. With less, a quick one seems slow when it only waits.
+PATIENCE = 0.015
 
 
 class Window(Generic[Job, Result]):
@@ -189,8 +191,9 @@ class Window(Generic[Job, Result]):
             now = time.monotonic()
             while self._fresh and self._fresh[0] <= now - PATIENCE:
                 self._fresh.popleft()
-            if not self._fresh:
-                return self._begin(key, now)
+            takes_its_time = self._takes_its_time(key, now)
+            if takes_its_time or not self._fresh:
+                return self._begin(key, now, counts=not takes_its_time)
             # One thread waits for the moment at which it may begin, the others for that one.
             if self._someone_waits_for_patience:
                 self._wait(None)
@@ -244,14 +247,23 @@ class Window(Generic[Job, Result]):
             return True
         return self._slowness.is_slow(key, now=now)
 
-    def _begin(self, key: Hashable, now: float) -> tuple[Hashable, Job, float]:
+    def _takes_its_time(self, key: Hashable, now: float) -> bool:
+        """Say whether nothing waits for requests of a key: it has kept others waiting enough."""
+        began = self._began.get(key)
+        if began and began[0] < now - PATIENCE:
+            return True
+        memory = self._slowness
+        return memory.takes_its_time(key, now=now) or memory.is_slow(key, now=now)
+
+    def _begin(self, key: Hashable, now: float, *, counts: bool) -> tuple[Hashable, Job, float]:
         jobs = self._queues.pop(key)
         job = jobs.popleft()
         if jobs:
             # To the end, so that keys take turns.
             self._queues[key] = jobs
         self._began.setdefault(key, []).append(now)
-        self._fresh.append(now)
+        if counts:
+            self._fresh.append(now)
         self._running += 1
         return key, job, now
 

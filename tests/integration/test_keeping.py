@@ -21,7 +21,7 @@ def _own_connection(monkeypatch):
     before.close()
     del connections["default"]
     yield
-    for kept in keeping._kept.values():
+    for _, kept in keeping._kept.values():
         kept.close()
     keeping._kept.clear()
     connections["default"].close()
@@ -90,22 +90,25 @@ def test_none_is_kept_where_django_closes_it_after_each_request(monkeypatch):
 
 def test_one_that_is_too_old_is_replaced():
     first = task()
-    (wrapper,) = keeping._kept.values()
+    ((_, wrapper),) = keeping._kept.values()
     wrapper.close_at = 0.0
 
     assert task() is not first
 
 
-def test_one_that_does_not_work_any_more_is_replaced(monkeypatch):
+@pytest.mark.parametrize("idle_for", [0.0, keeping.TRUSTED])
+def test_one_that_does_not_work_any_more_is_replaced_after_a_while(idle_for, monkeypatch):
     first = task()
-    (wrapper,) = keeping._kept.values()
+    [(key, (since, wrapper))] = keeping._kept.items()
     monkeypatch.setattr(wrapper, "is_usable", lambda: False)
+    keeping._kept[key] = (since - idle_for, wrapper)
 
-    assert task() is not first
+    assert (task() is first) == (idle_for < keeping.TRUSTED)
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL to close it")
-def test_one_that_the_server_closed_is_replaced():
+def test_one_that_the_server_closed_is_replaced(monkeypatch):
+    monkeypatch.setattr(keeping, "TRUSTED", 0.0)
     first = task()
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [first.info.backend_pid])

@@ -294,7 +294,7 @@ class TestSlowKeys:
     def test_ten_that_hang_leave_room_for_one_that_is_new(self, hole):
         made = hole(size=32, per_key=8)
         self.fill(made, keys=10, jobs=20)
-        time.sleep(0.15)
+        time.sleep(0.3)
 
         assert len(self.began) == 24
         made.submit("quick", key="quick")
