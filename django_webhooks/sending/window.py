@@ -2,7 +2,7 @@
 
 One request begins after the other while answers come quickly, because threads that share a
 processor only get in each other's way. A request that takes longer than ``PATIENCE`` stops
-counting, and one to a key that takes its time never counts, so that the next begins
+counting, much sooner where its key is known to take its time, so that the next begins
 beside it: up to ``size`` at once, and up to ``per_key`` for one key, so that a slow receiver holds
 back nobody but itself. A job keeps its place until its result
 has been collected, which bounds what a killed worker can repeat.
@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 #: Seconds after which a request no longer holds back the next: three times as long as one thread of
 #: Python may keep the others from running. With less, a quick one seems slow when it only waits.
 PATIENCE = 0.015
+#: The same for a key that takes its time; not none at all, lest many begin at one moment.
+LEISURELY_PATIENCE = 0.002
 
 
 class Window(Generic[Job, Result]):
@@ -59,7 +61,8 @@ class Window(Generic[Job, Result]):
         self._queues: dict[Hashable, deque[Job]] = {}
         self._began: dict[Hashable, list[float]] = {}
         self._done: list[Result] = []
-        self._fresh: deque[float] = deque()
+        #: The moment at which the request began that holds back the next, and until when it does.
+        self._fresh_at = self._fresh_until = 0.0
         self._running = self._threads = self._idle = 0
         self._someone_waits_for_patience = False
         #: Keys with an urgent result: nothing of theirs begins before its owner has dealt with it.
@@ -189,17 +192,14 @@ class Window(Generic[Job, Result]):
                 self._wait(None)
                 continue
             now = time.monotonic()
-            while self._fresh and self._fresh[0] <= now - PATIENCE:
-                self._fresh.popleft()
-            takes_its_time = self._takes_its_time(key, now)
-            if takes_its_time or not self._fresh:
-                return self._begin(key, now, counts=not takes_its_time)
+            if self._fresh_until <= now:
+                return self._begin(key, now)
             # One thread waits for the moment at which it may begin, the others for that one.
             if self._someone_waits_for_patience:
                 self._wait(None)
             else:
                 self._someone_waits_for_patience = True
-                self._wait(self._fresh[0] + PATIENCE - now)
+                self._wait(self._fresh_until - now)
                 self._someone_waits_for_patience = False
         return None
 
@@ -248,22 +248,22 @@ class Window(Generic[Job, Result]):
         return self._slowness.is_slow(key, now=now)
 
     def _takes_its_time(self, key: Hashable, now: float) -> bool:
-        """Say whether nothing waits for requests of a key: it has kept others waiting enough."""
+        """Say whether requests of a key need not be waited for: they take longer than that."""
         began = self._began.get(key)
         if began and began[0] < now - PATIENCE:
             return True
         memory = self._slowness
         return memory.takes_its_time(key, now=now) or memory.is_slow(key, now=now)
 
-    def _begin(self, key: Hashable, now: float, *, counts: bool) -> tuple[Hashable, Job, float]:
+    def _begin(self, key: Hashable, now: float) -> tuple[Hashable, Job, float]:
         jobs = self._queues.pop(key)
         job = jobs.popleft()
         if jobs:
             # To the end, so that keys take turns.
             self._queues[key] = jobs
+        patience = LEISURELY_PATIENCE if self._takes_its_time(key, now) else PATIENCE
+        self._fresh_at, self._fresh_until = now, now + patience
         self._began.setdefault(key, []).append(now)
-        if counts:
-            self._fresh.append(now)
         self._running += 1
         return key, job, now
 
@@ -271,8 +271,8 @@ class Window(Generic[Job, Result]):
         self._began[key].remove(at)
         if not self._began[key]:
             del self._began[key]
-        if at in self._fresh:
-            self._fresh.remove(at)
+        if at == self._fresh_at:
+            self._fresh_until = 0.0
         now = time.monotonic()
         self._slowness.note(key, seconds=now - at, now=now)
         self._running -= 1
