@@ -202,6 +202,7 @@ def test_the_primary_answers_500(stage, receiver_pair):
     )
 
 
+@pytest.mark.campaign
 @pytest.mark.stacks(REDIS)
 def test_the_certificate_of_the_primary_expires(stage, tmp_path):
     made = {}
@@ -229,6 +230,7 @@ def test_the_certificate_of_the_primary_expires(stage, tmp_path):
     assert {row[2] for row in stage.attempts() if row[1] != "succeeded"} <= {"tls", "connection"}
 
 
+@pytest.mark.campaign
 @pytest.mark.stacks(REDIS)
 def test_the_name_of_the_primary_is_gone(stage, receiver_pair, tmp_path):
     primary, backup = receiver_pair
@@ -247,6 +249,7 @@ def test_the_name_of_the_primary_is_gone(stage, receiver_pair, tmp_path):
     assert {row[2] for row in stage.attempts() if row[1] != "succeeded"} <= {"dns", "connection"}
 
 
+@pytest.mark.campaign
 @pytest.mark.stacks(REDIS)
 def test_a_primary_that_is_slow_but_well_keeps_the_traffic(stage, receiver_pair):
     primary, backup = receiver_pair

@@ -352,7 +352,7 @@ class TestSlowKeys:
     def test_jobs_that_wait_for_a_place_of_slow_ones_do_not_keep_out_others(self, hole):
         made = hole(size=8, per_key=8)
         self.fill(made, keys=4, jobs=50)
-        time.sleep(0.3)
+        self.settle(6)
 
         assert made.startable == 0
 
@@ -362,7 +362,7 @@ class TestSlowKeys:
         slowness.note("quick", seconds=0.01, now=time.monotonic())
         made = hole(size=size, per_key=8, slowness=slowness)
         self.fill(made, keys=3, jobs=4)
-        time.sleep(0.05)
+        self.settle(hang)
         assert len(self.began) == hang
         made.submit("quick", key="quick")
         if hang < size:
