@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
@@ -16,7 +14,6 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from benchmarks import scale_settings, seed, stand
-from django_webhooks import migrations
 
 #: Every second subscription belongs to an owner, and the others listen to an event type of their
 #: own.
@@ -64,7 +61,7 @@ def make(alias: str, *, subscriptions: int, deliveries: int, rebuild: bool, like
         _create(alias, rebuild=rebuild, like=like)
         is_too_large = deliveries and _count(alias, "delivery") > deliveries * 1.2
         is_other = _count(alias, "subscription") not in (0, subscriptions)
-        if is_other or is_too_large or _schema(alias) != _first_migration():
+        if is_other or is_too_large or _schema(alias) != stand.first_migration():
             _create(alias, rebuild=True, like=like)
         if not _count(alias, "subscription"):
             _subscribe(subscriptions, alias)
@@ -111,14 +108,8 @@ def _create(alias: str, *, rebuild: bool, like: str) -> None:
         known = server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not known:
             server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-            server.execute(f"COMMENT ON DATABASE \"{name}\" IS '{_first_migration()}'")
+            stand.sign(server, name)
     call_command("migrate", database=alias, verbosity=0)
-
-
-def _first_migration() -> str:
-    """Return a digest of the first migration, which changes until it is released."""
-    path = Path(migrations.__file__).with_name("0001_initial.py")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _schema(alias: str) -> str:

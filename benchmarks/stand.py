@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -49,7 +50,7 @@ def options(document: str | None, **defaults: int | str) -> argparse.Namespace:
 
 
 def prepare() -> None:
-    """Create the database where it is missing, and migrate it."""
+    """Create the database where it is missing, or of another release, and migrate it."""
     import django
     from django.conf import settings
     from django.core.management import call_command
@@ -60,10 +61,31 @@ def prepare() -> None:
     django.setup()
     wanted = settings.DATABASES["default"]
     with server() as connection:
-        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [wanted["NAME"]])
-        if not known.fetchone():
-            connection.execute(f'CREATE DATABASE "{wanted["NAME"]}"')
+        known = connection.execute(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
+            [wanted["NAME"]],
+        ).fetchone()
+        if known != (first_migration(),):
+            # Only what a benchmark made is dropped: anything else has no such comment.
+            if known is not None and known[0] is not None:
+                connection.execute(f'DROP DATABASE "{wanted["NAME"]}" WITH (FORCE)')
+            if known is None or known[0] is not None:
+                connection.execute(f'CREATE DATABASE "{wanted["NAME"]}"')
+            sign(connection, wanted["NAME"])
     call_command("migrate", run_syncdb=True, verbosity=0)
+
+
+def first_migration() -> str:
+    """Return a digest of the first migration, which changes until it is released."""
+    from django_webhooks import migrations
+
+    path = Path(migrations.__file__).with_name("0001_initial.py")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sign(connection: Any, database: str) -> None:
+    """Note by which migration a database is made."""
+    connection.execute(f"COMMENT ON DATABASE \"{database}\" IS '{first_migration()}'")
 
 
 @contextmanager
