@@ -71,7 +71,7 @@ def prepare() -> None:
                 connection.execute(f'DROP DATABASE "{wanted["NAME"]}" WITH (FORCE)')
             if known is None or known[0] is not None:
                 connection.execute(f'CREATE DATABASE "{wanted["NAME"]}"')
-            sign(connection, wanted["NAME"])
+                sign(connection, wanted["NAME"])
     call_command("migrate", run_syncdb=True, verbosity=0)
 
 
