@@ -1,4 +1,4 @@
-"""Slowness: which receivers answered slowly or quickly the last time, as this process knows.
+"""Slowness: which receivers answer slowly or quickly, as this process knows.
 
 What one run of a worker learnt is known to the next. It is forgotten after a while, so that a
 receiver that became quick is not held to be slow for ever.
@@ -22,47 +22,47 @@ MOST = 10_000
 
 
 class Slowness:
-    """Remembers how keys answered the last time. Its methods may be called by many threads."""
+    """Remembers how keys answer. Its methods may be called by many threads."""
 
     def __init__(self) -> None:
-        self._slow: dict[Hashable, float] = {}
-        self._quick: dict[Hashable, float] = {}
+        #: Seconds that requests take on average, and until when that is remembered.
         self._averages: dict[Hashable, tuple[float, float]] = {}
 
     def forget(self) -> None:
         """Know nothing of anybody."""
-        self._slow.clear()
-        self._quick.clear()
         self._averages.clear()
 
     def note(self, key: Hashable, *, seconds: float, now: float) -> None:
-        """Remember how long a request of a key took."""
-        known, other = self._quick, self._slow
-        if seconds >= SLOW:
-            known, other = other, known
-        other.pop(key, None)
-        if len(known) >= MOST and key not in known:
-            known.clear()
-        known[key] = now + REMEMBERED
-        average, until = self._averages.get(key, (seconds, now))
-        if until < now:
-            average = seconds
+        """Remember how long a request of a key took.
+
+        Who was slow and answers quickly is quick at once. Who was quick is not slow because of one
+        answer that this process, being busy, was late to see.
+        """
+        average = self._average(key, now)
+        if average is not None and average < SLOW:
+            seconds = average + (seconds - average) * WEIGHT
         if len(self._averages) >= MOST and key not in self._averages:
             self._averages.clear()
-        self._averages[key] = (average + (seconds - average) * WEIGHT, now + REMEMBERED)
+        self._averages[key] = (seconds, now + REMEMBERED)
 
     def is_slow(self, key: Hashable, *, now: float) -> bool:
-        """Say whether the last answer of a key was slow."""
-        return self._slow.get(key, 0.0) > now
+        """Say whether a key answers slowly."""
+        average = self._average(key, now)
+        return average is not None and average >= SLOW
 
     def is_quick(self, key: Hashable, *, now: float) -> bool:
-        """Say whether the last answer of a key was quick; neither where nothing is known of it."""
-        return self._quick.get(key, 0.0) > now
+        """Say whether a key answers quickly; neither where nothing is known of it."""
+        average = self._average(key, now)
+        return average is not None and average < SLOW
 
     def takes_its_time(self, key: Hashable, *, now: float) -> bool:
         """Say whether a key answers, but not so soon that the next request should wait for it."""
+        average = self._average(key, now)
+        return average is not None and average >= LEISURE
+
+    def _average(self, key: Hashable, now: float) -> float | None:
         average, until = self._averages.get(key, (0.0, 0.0))
-        return until > now and average >= LEISURE
+        return average if until > now else None
 
 
 #: What this process knows.

@@ -234,7 +234,8 @@ class Window(Generic[Job, Result]):
 
         def has_place(key: Hashable) -> bool:
             if self._is_slow(key, now):
-                return slow < self._slow_size
+                # What nothing is known of yet may turn out to be slow as well.
+                return slow + unknown < self._slow_size
             if self._slowness.is_quick(key, now=now):
                 return True
             return slow + unknown < self._open_size and key not in self._began

@@ -309,6 +309,18 @@ class TestSlowKeys:
         assert made.collect(timeout=5, group=1) == ["quick"]
         assert time.monotonic() - before < 0.2
 
+    def test_what_may_turn_out_to_be_slow_counts_with_what_is(self, hole):
+        made = hole(size=8, per_key=8)
+        for _ in range(4):
+            made.submit("hole a", key="hole a")
+        self.settle(4)
+        time.sleep(0.3)
+        for key in ("hole b", "hole b", "hole a", "hole a"):
+            made.submit(key, key=key)
+        self.settle(6)
+
+        assert sorted(self.began) == ["hole a"] * 4 + ["hole b"] * 2
+
     def test_what_nothing_is_known_of_leaves_room_for_what_is_known(self, hole):
         slowness = Slowness()
         slowness.note("quick", seconds=0.01, now=time.monotonic())
