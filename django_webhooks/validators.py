@@ -19,8 +19,8 @@ from .exceptions import InvalidSecret
 from .policies import addresses, matching, urls
 
 # RFC 9110 section 5.6.2: the characters of a field name.
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 #: What frames a request, is meant for a proxy, or has a place of its own.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type",
                    "user-agent", "authorization", "cookie", "accept-encoding", "expect",
@@ -65,7 +65,7 @@ def validate_headers(headers: Any) -> None:
     if not isinstance(headers, Mapping):
         raise ValidationError(_("Enter headers as a JSON object of names and values."))
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER_NAME.match(name):
+        if not isinstance(name, str) or not HEADER_NAME.match(name):
             raise ValidationError(
                 _("%(name)r is not the name of a header."), params={"name": name}, code="name"
             )
@@ -80,7 +80,7 @@ def validate_headers(headers: Any) -> None:
 
 def validate_header_value(value: Any) -> None:
     """Raise ValidationError unless the text can be the value of a header."""
-    if not isinstance(value, str) or not _HEADER_VALUE.match(value):
+    if not isinstance(value, str) or not HEADER_VALUE.match(value):
         raise ValidationError(
             _("Use Latin-1 text without line breaks as the value of a header."), code="value"
         )

@@ -24,7 +24,7 @@ from ..conf import settings
 from ..policies import urls
 from ..policies.addresses import Refusal
 from ..policies.urls import Url
-from ..validators import url_rules
+from ..validators import HEADER_NAME, HEADER_VALUE, url_rules
 from . import pools
 from .pools import PUBLIC, Connection, Trust
 from .sockets import Failed, NoAnswer, connect_to, current, short
@@ -41,10 +41,6 @@ class Answer:
     body: bytes = b""
 
 
-# RFC 9110 section 5.1.
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-# RFC 9110 section 5.5, in the encoding that http.client uses.
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 #: A sign that begins no percent-encoding.
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -139,7 +135,7 @@ def _exchange(
     current.deadline = time.monotonic() + timeout
     for name, value in headers.items():
         # The error of http.client would quote the value, which may be a secret.
-        if not (_HEADER_NAME.match(name) and _HEADER_VALUE.match(value)):
+        if not (HEADER_NAME.match(name) and HEADER_VALUE.match(value)):
             return NoAnswer(reason="internal", detail=f"The header {name} cannot be sent as it is.")
     found = urls.parse(url, url_rules())
     if isinstance(found, Refusal):
