@@ -53,6 +53,8 @@ class Allowance:
     busy: int
     limits: Limits = field(init=False)
     _before: tuple[Any, ...] = field(init=False)
+    #: Whether something found no place in this process, and waits for a moment because of that.
+    _is_crowded_out: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.limits = self.subscription.limits
@@ -109,10 +111,9 @@ class Allowance:
     def watch(self, run: UUID) -> bool:
         """Say whether this run is to wait for the next moment, because nobody else does."""
         flow = self.flow
-        if self.limits.rate is None:
-            return False
         is_reserved = flow.reserved_until is not None and flow.reserved_until > self.now
-        if flow.turn is None and not is_reserved:
+        is_paced = self.limits.rate is not None and (flow.turn is not None or is_reserved)
+        if not is_paced and not self._is_crowded_out:
             return False
         is_watched = flow.watched_until is not None and flow.watched_until > self.now
         if is_watched and flow.watcher != run:
@@ -215,6 +216,7 @@ class Allowance:
         flow, moments = self.flow, []
         if is_for_a_place:
             moments = [self.now + PAUSE] * len(waiting)
+            self._is_crowded_out = bool(waiting)
         elif self.limits.rate is not None:
             if flow.turn is not None and self._flows:
                 # Those that are newer are released with what is held, in its order.

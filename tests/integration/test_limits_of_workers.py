@@ -66,6 +66,17 @@ def test_three_workers_keep_to_a_rate_and_reach_it():
     assert ideal - JITTER <= times[-1] - times[0] <= ideal * 1.1 + 0.5
 
 
+def test_one_run_goes_on_with_what_found_no_place_in_its_process_at_first():
+    with receiving(204) as receiver:
+        factories.subscription(url=receiver.url, rate_limit=20)
+        for number in range(24):
+            factories.record(data={"id": number})
+        # The burst is 20, of which one process takes a few at a time.
+        drained = dispatch.drain()
+
+    assert drained.attempts == len(receiver.ids) == 24
+
+
 def test_three_workers_never_have_more_in_flight_than_allowed():
     count = 40
     with receiving(Answer(204, delay=0.05)) as receiver:
