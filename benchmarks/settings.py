@@ -27,3 +27,5 @@ CELERY_BROKER_URL = env.str("BENCHMARK_BROKER_URL", "redis://127.0.0.1:6379/9")
 CELERY_TASK_ROUTES = beat.ROUTES
 CELERY_BEAT_SCHEDULE = beat.SCHEDULE
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+if env.bool("BENCHMARK_PREPARES", False):
+    DATABASES["default"]["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5}

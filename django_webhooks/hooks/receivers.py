@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 
+from ..sending import statements
 from . import coalescing, telling, values
 from .model_webhooks import ModelWebhooks, concrete_of
 from .muting import is_muted
@@ -110,9 +111,8 @@ def _read(sender: type[models.Model], instance: models.Model, *, using: str) -> 
     for hook in telling.hooks_of(sender):
         if telling.is_heard(hook, "updated") and _may_exist(hook, instance):
             names = [one.attname for one in hook.watched.values()]
-            found = hook.model._base_manager.using(using).filter(pk=telling.key_of(hook, instance))
-            # The key is unique: the order that the model likes, or first(), would cost for nothing.
-            rows[hook.model] = next(iter(found.order_by().values(*names)), None)
+            key = telling.key_of(hook, instance)
+            rows[hook.model] = statements.row(hook.model, key, names, using=using)
     state = vars(instance).items()
     return _Before(
         rows=rows,

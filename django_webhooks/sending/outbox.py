@@ -109,14 +109,16 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
     if not any(events):
         return [Recorded() for _ in drafts]
     with tracing.emitting(events), transaction.atomic(using=using, savepoint=False):
-        firsts = _store_events([event for event in events if event is not None], using=using)
+        heard = [event for event in events if event is not None]
+        firsts = _store_keyed(heard, using=using)
         recorded = [
             _recorded(event, audience, firsts=firsts, now=now)
             for event, audience in zip(events, audiences, strict=True)
         ]
         deliveries = [delivery for one in recorded for delivery in one.deliveries]
+        new = [event for event in heard if event.idempotency_digest is None]
+        statements.insert([*new, *deliveries], using=using)
         if deliveries:
-            _insert(deliveries, using=using)
             for delivery in deliveries:
                 # The row has the database's moment; receivers of the signal see a moment as well.
                 delivery.due_at = now if delivery.due_at is not None else None
@@ -186,31 +188,21 @@ def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
     )
 
 
-def _store_events(events: Sequence[Event], *, using: str) -> dict[str, Event]:
-    """Insert the events; return the first event of each idempotency digest."""
-    rows = Event.objects.using(using)
+def _store_keyed(events: Sequence[Event], *, using: str) -> dict[str, Event]:
+    """Insert the events with an idempotency key; return the first event of each digest."""
     keyed: dict[str, Event] = {}
     for event in events:
         if event.idempotency_digest is not None:
             keyed.setdefault(event.idempotency_digest, event)
-    _insert([event for event in events if event.idempotency_digest is None], using=using)
     if not keyed:
         return {}
+    rows = Event.objects.using(using)
     # The database decides who was first, also against a transaction that runs at the same time.
     rows.bulk_create(keyed.values(), ignore_conflicts=True)
     return {
         str(first.idempotency_digest): first
         for first in rows.filter(idempotency_digest__in=list(keyed))
     }
-
-
-def _insert(rows: Sequence[models.Model], *, using: str) -> None:
-    if len(rows) == 1:
-        # What a save in a request mostly brings.
-        statements.insert(rows[0], using=using)
-    elif rows:
-        model: type[models.Model] = type(rows[0])
-        model._base_manager.using(using).bulk_create(rows)
 
 
 def _recorded(

@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Sequence
+from functools import cache
+from itertools import chain
 from typing import Any
 
 from django.db import connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import Combinable
 from django.db.models.sql import InsertQuery
 
 #: Texts that are kept at the most.
 MAX_KEPT = 200
+#: Rows that PostgreSQL is given in one statement that inserts each.
+FEW = 4
 
 _Text = tuple[str, tuple[Any, ...]]
 _selects: dict[Hashable, _Text | None] = {}
-_inserts: dict[Hashable, str | None] = {}
+_inserts: dict[Hashable, str] = {}
+_rows: dict[Hashable, tuple[str, dict[int, Any]] | None] = {}
+_WORDS = {None: "NULL", True: "TRUE", False: "FALSE", "": "''"}
+#: Fields whose values PostgreSQL's driver takes as they are.
+_PLAIN = {
+    models.BinaryField,
+    models.BooleanField,
+    models.CharField,
+    models.DateTimeField,
+    models.PositiveIntegerField,
+    models.PositiveSmallIntegerField,
+    models.TextField,
+    models.UUIDField,
+}
 
 
 class _Slot(str):
@@ -52,27 +71,67 @@ def select(
         return list(cursor.fetchall())
 
 
-def insert(row: models.Model, *, using: str) -> None:
-    """Insert a new row as ``bulk_create`` does: its key is known and no signal is sent."""
+def row(
+    model: type[models.Model], key: Any, names: Sequence[str], *, using: str
+) -> dict[str, Any] | None:
+    """Return the values of some fields of one row, by its primary key; None where it is not there.
+
+    It is looked for past the managers of the project, as a save does.
+    """
     connection = connections[using]
-    fields = [one for one in row._meta.concrete_fields if not one.generated]
-    values = [field.pre_save(row, add=True) for field in fields]
-    are_computed = tuple(hasattr(value, "resolve_expression") for value in values)
-    params = [
-        field.get_db_prep_save(value, connection)
-        for field, value, is_computed in zip(fields, values, are_computed, strict=True)
-        if not is_computed
-    ]
-    shape = (type(row), are_computed, using)
-    if shape not in _inserts:
-        _keep(_inserts, shape, _insert_of(row, fields, params, using=using))
-    sql = _inserts[shape]
-    if sql is None:
-        type(row)._base_manager.using(using).bulk_create([row])
-        return
+    shape = (model, *names, using)
+    if shape not in _rows:
+        _keep(_rows, shape, _row_of(model, key, names, connection))
+    text = _rows[shape]
+    if text is None:
+        # The key is unique: the order that the model likes, or first(), would cost for nothing.
+        found = model._base_manager.using(using).filter(pk=key).order_by().values(*names)
+        return next(iter(found), None)
+    sql, converters = text
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-    row._state.adding, row._state.db = False, using
+        cursor.execute(sql, [model._meta.pk.get_db_prep_value(key, connection)])
+        values = cursor.fetchone()
+    if values is None:
+        return None
+    values = list(values)
+    for place, (functions, expression) in converters.items():
+        for convert in functions:
+            values[place] = convert(values[place], expression, connection)
+    return dict(zip(names, values, strict=True))
+
+
+def insert(rows: Sequence[models.Model], *, using: str) -> None:
+    """Insert new rows as ``bulk_create`` does: their keys are known and no signal is sent.
+
+    What a row refers to comes before it. PostgreSQL is asked once for a few rows, which is what a
+    save in a request mostly brings.
+    """
+    if connections[using].vendor == "postgresql" and len(rows) <= FEW:
+        _insert_few(rows, using=using)
+        return
+    by_model: dict[type[models.Model], list[models.Model]] = {}
+    for row in rows:
+        by_model.setdefault(type(row), []).append(row)
+    for model, own in by_model.items():
+        if len(own) == 1:
+            _insert_few(own, using=using)
+        else:
+            model._base_manager.using(using).bulk_create(own)
+
+
+def _insert_few(rows: Sequence[models.Model], *, using: str) -> None:
+    if not rows:
+        return
+    connection = connections[using]
+    inserts = [_insert_of(row, connection) for row in rows]
+    *others, last = [text for text, _ in inserts]
+    if others:
+        parts = ", ".join(f"row_{number} AS ({text})" for number, text in enumerate(others))
+        last = f"WITH {parts} {last}"
+    with connection.cursor() as cursor:
+        cursor.execute(last, list(chain.from_iterable(params for _, params in inserts)))
+    for row in rows:
+        row._state.adding, row._state.db = False, using
 
 
 def insert_all(rows: Sequence[models.Model], *, using: str) -> None:
@@ -111,14 +170,69 @@ def _text_of(
     return (sql, tuple(params)) if found == set(slots) else None
 
 
-def _insert_of(
-    row: models.Model, fields: list[Any], params: list[Any], *, using: str
-) -> str | None:
-    """Return the text, or None where its parameters are not the values of the fields."""
-    query = InsertQuery(type(row))
-    query.insert_values(fields, [row])
-    ((sql, expected),) = query.get_compiler(using).as_sql()
-    return sql if [type(one) for one in params] == [type(one) for one in expected] else None
+def _row_of(
+    model: type[models.Model], key: Any, names: Sequence[str], connection: BaseDatabaseWrapper
+) -> tuple[str, dict[int, Any]] | None:
+    """Return the text and the converters of its columns, or None where the text may change."""
+    if type(model._base_manager) is not models.Manager:
+        return None
+    query = model._base_manager.filter(pk=key).order_by().values_list(*names).query
+    compiler = query.get_compiler(connection=connection)
+    sql, params = compiler.as_sql()
+    if list(params) != [model._meta.pk.get_db_prep_value(key, connection)]:
+        return None
+    return sql, compiler.get_converters([expression for expression, _, _ in compiler.select])
+
+
+def _insert_of(row: models.Model, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    """Return the INSERT of a row and its parameters.
+
+    What is empty is a part of the text: each parameter costs more than what it says.
+    """
+    state = vars(row)
+    marks: list[Any] = []
+    params: list[Any] = []
+    for field, is_plain in _columns(type(row), connection.vendor):
+        value = state[field.attname]
+        if value is None or value is True or value is False or value == "":
+            marks.append(_WORDS[value])
+        elif type(value) is int and 0 <= value < 10:
+            marks.append(str(value))
+        elif isinstance(value, Combinable):
+            # One that takes no arguments: its class says all of it.
+            marks.append(type(value))
+        else:
+            marks.append("%s")
+            params.append(value if is_plain else field.get_db_prep_save(value, connection))
+    shape = (type(row), *marks, connection.alias)
+    if shape not in _inserts:
+        _keep(_inserts, shape, _text_of_insert(type(row), marks, connection))
+    return _inserts[shape], params
+
+
+@cache
+def _columns(model: type[models.Model], vendor: str) -> list[tuple[Any, bool]]:
+    """Return the columns of a model, and whether PostgreSQL takes their values as they are."""
+    return [
+        (one, vendor == "postgresql" and type(_target_of(one)) in _PLAIN)
+        for one in model._meta.concrete_fields
+        if not one.generated
+    ]
+
+
+def _target_of(field: Any) -> Any:
+    return field.target_field if field.remote_field else field
+
+
+def _text_of_insert(
+    model: type[models.Model], marks: Sequence[Any], connection: BaseDatabaseWrapper
+) -> str:
+    compiler = InsertQuery(model).get_compiler(connection=connection)
+    quote = connection.ops.quote_name
+    table = quote(model._meta.db_table)
+    columns = ", ".join(quote(one.column) for one, _ in _columns(model, connection.vendor))
+    values = ", ".join(one if isinstance(one, str) else compiler.compile(one())[0] for one in marks)
+    return f"INSERT INTO {table} ({columns}) VALUES ({values})"  # nosec B608  # names of ours
 
 
 def _keep(kept: dict[Hashable, Any], shape: Hashable, text: Any) -> None:

@@ -242,7 +242,10 @@ class TestQueries:
     def test_emit_to_one_subscription(self, django_assert_num_queries):
         factories.subscription()
 
-        with transaction.atomic(), django_assert_num_queries(3):
+        with (
+            transaction.atomic(),
+            django_assert_num_queries(2 if connection.vendor == "postgresql" else 3),
+        ):
             emit("order.paid", {})
 
     def test_emit_to_a_hundred_subscriptions(self, django_assert_num_queries):

@@ -96,7 +96,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_objects(
     django_assert_num_queries,
 ):
     with registered(Order):
-        few, many = saved(2), saved(40)
+        few, many = saved(3), saved(40)
         with django_assert_num_queries(3):
             hooks.created(few)
         with django_assert_num_queries(3):

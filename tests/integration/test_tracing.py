@@ -225,7 +225,7 @@ def test_a_span_of_a_failure_tells_nothing_of_what_the_error_says(spans, monkeyp
     def fail(*args, **kwargs):
         raise DatabaseError("the row with the secret")
 
-    monkeypatch.setattr(outbox, "_store_events", fail)
+    monkeypatch.setattr(outbox, "_store_keyed", fail)
     with pytest.raises(DatabaseError):
         factories.record()
 
