@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.utils.functional import empty
 
 DAY = 86_400
 
@@ -14,7 +15,12 @@ class Settings:
     """Look each setting up in Django's settings when it is read; fall back on the default."""
 
     def __getattribute__(self, name: str) -> Any:
-        return getattr(django_settings, name, getattr(type(self), name))
+        default = getattr(type(self), name)
+        # Past the lazy object, which fails in Python twice for what a project leaves out.
+        current = object.__getattribute__(django_settings, "_wrapped")
+        if current is empty:
+            current = django_settings
+        return getattr(current, name, default)
 
     #: Module looked for in each installed app when Django starts, like ``admin``.
     WEBHOOKS_AUTODISCOVER_MODULE: str = "webhooks"
