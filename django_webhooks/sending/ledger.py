@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from uuid import UUID
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
-from django.db.models import Case, DateTimeField, F, Value, When
 
 from .. import signals
-from ..conf import settings
-from ..fields import uuid7
 from ..models import Attempt, Delivery, Endpoint
-from ..policies import retry
-from ..policies.retry import Decision, Done, GiveUp, RetryPolicy, TryAgain
-from . import health, leases, limits, masking, statements
+from ..policies.retry import Done, GiveUp
+from . import health, leases, limits, moves, statements
 from .attempt import Result
-from .transport import Answer, NoAnswer
+from .entries import Entry, entries_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +24,6 @@ logger = logging.getLogger(__name__)
 PAUSES = (0.1, 0.5, 2.0, 5.0)
 #: What may pass: PostgreSQL says InternalError where it is read-only for now.
 _FAILURES = (OperationalError, InterfaceError, InternalError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A result with what was decided, and the row that records it."""
-
-    result: Result
-    decision: Decision
-    attempt: Attempt
-
-    @property
-    def delivery(self) -> Delivery:
-        """The delivery that was attempted."""
-        return self.result.job.delivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +53,17 @@ def record(
     end of its lease, and says so.
     """
     try:
-        secrets = _Secrets()
-        entries = [_entry(result, secrets, now=now) for result in results]
-        current, weighing, released = _persist(entries, now=now, using=using, sleep=sleep)
+        made = entries_of(results, now=now)
+        current, weighing, released = _persist(made, now=now, using=using, sleep=sleep)
     except _FAILURES:
         raise
     except Exception:  # One bad row must not stop its neighbours.
         if connections[using].in_atomic_block:
             raise
         return _record_each(results, now=now, using=using, sleep=sleep)
-    for entry in entries:
+    for entry in made:
         _announce(entry, is_current=entry.delivery.pk in current, now=now)
-    kept = [entry for entry in entries if entry.delivery.pk in current]
+    kept = [entry for entry in made if entry.delivery.pk in current]
     for endpoint, reason in weighing.disabled.items():
         signals.endpoint_disabled.send_robust(sender=Endpoint, endpoint=endpoint, reason=reason)
     return Recorded(entries=kept, changed=weighing.changed, released=released)
@@ -120,7 +99,7 @@ def _persist(
         try:
             with transaction.atomic(using=using):
                 current, weighing, released = _store(entries, is_hopeful, now=now, using=using)
-                released += _pass_on(entries, current, now=now, using=using)
+                released += moves.pass_on(entries, current, now=now, using=using)
             return current, weighing, released
         except _LeaseEnded:
             is_hopeful = False
@@ -137,72 +116,6 @@ class _LeaseEnded(Exception):
     """Not every lease is held any more; what was written on the way is rolled back."""
 
 
-class _Secrets(dict[Endpoint, list[str]]):
-    """What answers may repeat of each endpoint's secrets, worked out where there is an answer."""
-
-    def __missing__(self, endpoint: Endpoint) -> list[str]:
-        self[endpoint] = found = masking.secrets_of(endpoint)
-        return found
-
-
-def _entry(result: Result, secrets: _Secrets, *, now: datetime) -> Entry:
-    job, response = result.job, result.response
-    attempt = Attempt(
-        id=uuid7(),
-        delivery=job.delivery,
-        endpoint_id=job.endpoint.pk,
-        endpoint_host=job.endpoint.host,
-        number=job.number,
-        started_at=result.started_at,
-        duration_ms=round(result.duration * 1000),
-        outcome=result.outcome.verdict.value,
-        reason=result.outcome.reason,
-    )
-    _fill(attempt, response, secrets=secrets[job.endpoint])
-    return Entry(result=result, decision=_decide(result, now=now), attempt=attempt)
-
-
-def _decide(result: Result, *, now: datetime) -> Decision:
-    job = result.job
-    decide = partial(
-        retry.decide,
-        result.outcome,
-        attempts=job.number,
-        recorded_at=job.delivery.event.created_at,
-        now=now,
-        random=random.random(),  # nosec B311  # jitter is no secret
-        doors=job.doors,
-    )
-    try:
-        return decide(policy=job.policy)
-    except (ArithmeticError, ValueError):
-        # Numbers that nothing can be reckoned with must neither repeat a request nor lose a result.
-        logger.exception("The retry policy of subscription %s is unusable.", job.subscription.pk)
-        return decide(policy=RetryPolicy())
-
-
-def _fill(attempt: Attempt, response: Answer | NoAnswer, *, secrets: list[str]) -> None:
-    """Write what the receiver answered, bounded, and without what it repeats of our secrets."""
-
-    def shown(text: str) -> str:
-        return _shown(masking.mask(text, secrets))[:500]
-
-    if isinstance(response, NoAnswer):
-        attempt.detail = shown(response.detail)
-        return
-    # Masked before it is cut, since a cut might leave half a secret.
-    body = masking.mask(response.body.decode("utf-8", "surrogateescape"), secrets)
-    excerpt = body.encode("utf-8", "surrogateescape")[: settings.WEBHOOKS_RESPONSE_EXCERPT_BYTES]
-    attempt.status_code = response.status
-    attempt.response_body = _shown(excerpt.decode("utf-8", "replace"))
-    attempt.response_headers = {
-        name[:100]: shown(value) for name, value in list(response.headers.items())[:50]
-    }
-    if attempt.reason == "redirect":
-        location = response.headers.get("location", "")
-        attempt.detail = shown(f"Redirects are not followed; it names {location}")
-
-
 def _store(
     entries: Sequence[Entry], is_hopeful: bool, *, now: datetime, using: str
 ) -> tuple[Set[UUID], health.Weighing, int]:
@@ -216,13 +129,14 @@ def _store(
     flows = limits.lock(jobs, using=using)
     keys = {entry.delivery.pk for entry in entries}
     if is_hopeful:
-        leases = {entry.delivery.lease_token for entry in entries}
-        if _end(keys, Delivery.Status.SUCCEEDED, leases=leases, now=now, using=using) < len(keys):
+        tokens = {entry.delivery.lease_token for entry in entries}
+        ended = moves.end(keys, Delivery.Status.SUCCEEDED, leases=tokens, now=now, using=using)
+        if ended < len(keys):
             raise _LeaseEnded
         held: Set[UUID] = keys
         current: Set[UUID] = keys
     else:
-        held, current = _lock(entries, using=using)
+        held, current = moves.lock(entries, using=using)
     for entry in entries:
         entry.attempt.is_late = entry.delivery.pk not in current
         if entry.attempt.endpoint_id not in weighing.endpoints:
@@ -232,92 +146,16 @@ def _store(
     if kept:
         statements.insert_all(kept, using=using)
     if not is_hopeful:
-        _move([entry for entry in entries if entry.delivery.pk in current], now=now, using=using)
+        ours = [entry for entry in entries if entry.delivery.pk in current]
+        moves.move(ours, now=now, using=using)
     weighing.finish()
     return current, weighing, limits.make_room(flows, jobs, now=now, using=using)
-
-
-def _lock(entries: Sequence[Entry], *, using: str) -> tuple[Set[UUID], Set[UUID]]:
-    """Lock the deliveries; return those that exist, and those whose lease still holds."""
-    rows = Delivery.objects.using(using)
-    held = dict(
-        rows.filter(pk__in=[entry.delivery.pk for entry in entries])
-        .select_for_update()
-        .order_by("pk")
-        .values_list("pk", "lease_token")
-    )
-    current = {
-        entry.delivery.pk
-        for entry in entries
-        if entry.delivery.lease_token is not None
-        and held.get(entry.delivery.pk) == entry.delivery.lease_token
-    }
-    return held.keys(), current
-
-
-def _end(
-    keys: Collection[UUID],
-    status: str,
-    reason: str = "",
-    *,
-    now: datetime,
-    using: str,
-    leases: Collection[UUID | None] | None = None,
-) -> int:
-    """End deliveries, those of the leases alone where any are given; return how many."""
-    rows = Delivery.objects.using(using).filter(pk__in=keys)
-    if leases is not None:
-        rows = rows.filter(lease_token__in=leases)
-    return rows.update(
-        status=status,
-        reason=reason,
-        due_at=None,
-        lease_token=None,
-        finished_at=now,
-        attempts_made=F("attempts_made") + 1,
-    )
-
-
-def _move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
-    """Move the deliveries on, in one statement for each kind of decision."""
-    rows = Delivery.objects.using(using)
-    over: dict[tuple[str, str], list[UUID]] = {}
-    again: list[tuple[UUID, TryAgain]] = []
-    for entry in entries:
-        match entry.decision:
-            case Done():
-                over.setdefault((Delivery.Status.SUCCEEDED, ""), []).append(entry.delivery.pk)
-            case GiveUp(reason=reason):
-                over.setdefault((Delivery.Status.GIVEN_UP, reason), []).append(entry.delivery.pk)
-            case decision:
-                again.append((entry.delivery.pk, decision))
-    for (status, reason), keys in over.items():
-        _end(keys, status, reason, now=now, using=using)
-    if again:
-        rows.filter(pk__in=[key for key, _ in again]).update(
-            due_at=Case(
-                *(When(pk=key, then=Value(decision.at)) for key, decision in again),
-                output_field=DateTimeField(),
-            ),
-            reason=Case(*(When(pk=key, then=Value(one.reason)) for key, one in again)),
-            priority=Delivery.Priority.AGAIN,
-            lease_token=None,
-            attempts_made=F("attempts_made") + 1,
-        )
-
-
-def _pass_on(entries: Sequence[Entry], current: Set[UUID], *, now: datetime, using: str) -> int:
-    """Give their turn to what waited behind deliveries that made way; return how many those are."""
-    deliveries = [entry.delivery for entry in entries if entry.delivery.pk in current]
-    ordered = [delivery.pk for delivery in deliveries if delivery.ordering_key]
-    rows = Delivery.objects.using(using)
-    return rows.filter(pk__in=ordered).pass_on(now=now) if ordered else 0
 
 
 def _announce(entry: Entry, *, is_current: bool, now: datetime) -> None:
     delivery, attempt = entry.delivery, entry.attempt
     if is_current:
-        _reflect(entry, now=now)
+        entry.reflect(now=now)
     signals.attempt_finished.send_robust(sender=Attempt, attempt=attempt, delivery=delivery)
     if not is_current:
         return
@@ -330,25 +168,3 @@ def _announce(entry: Entry, *, is_current: bool, now: datetime) -> None:
             signals.delivery_given_up.send_robust(
                 sender=Delivery, delivery=delivery, attempt=attempt
             )
-
-
-def _reflect(entry: Entry, *, now: datetime) -> None:
-    """Make the object in memory say what its row says."""
-    delivery = entry.delivery
-    delivery.attempts_made += 1
-    delivery.lease_token = None
-    delivery.reason = entry.result.outcome.reason
-    match entry.decision:
-        case TryAgain(at=at):
-            delivery.due_at, delivery.priority = at, Delivery.Priority.AGAIN
-        case GiveUp(reason=reason):
-            delivery.status, delivery.reason = Delivery.Status.GIVEN_UP, reason
-            delivery.due_at, delivery.finished_at = None, now
-        case _:
-            delivery.status = Delivery.Status.SUCCEEDED
-            delivery.due_at, delivery.finished_at = None, now
-
-
-def _shown(text: str) -> str:
-    # PostgreSQL stores no NUL.
-    return text.replace("\x00", "�")

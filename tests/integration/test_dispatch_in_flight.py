@@ -10,7 +10,7 @@ from django_webhooks import signals
 from django_webhooks.models import Attempt, Delivery, Endpoint
 from django_webhooks.policies import outcome as outcomes
 from django_webhooks.policies.outcome import Outcome, Verdict
-from django_webhooks.sending import dispatch, health, leases, ledger
+from django_webhooks.sending import dispatch, health, leases, ledger, moves
 from django_webhooks.sending.attempt import Job, Result
 from django_webhooks.sending.transport import Answer as Answered
 from django_webhooks.sending.transport import NoAnswer
@@ -142,7 +142,7 @@ def test_a_late_410_tells_all_the_same_that_the_endpoint_is_gone(clock, disabled
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("step", "place"), [("_move", ledger), ("_why", health)])
+@pytest.mark.parametrize(("step", "place"), [("move", moves), ("_why", health)])
 def test_attempts_and_states_are_written_together_or_not_at_all(clock, monkeypatch, step, place):
     delivery = factories.delivery()
     [job] = lease(clock)

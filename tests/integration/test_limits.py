@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_webhooks import tasks
 from django_webhooks.models import Attempt, Delivery, Flow, Health, Subscription
-from django_webhooks.sending import dispatch, leases, limits, pacing, pulses, upkeep
+from django_webhooks.sending import dispatch, leases, limits, pacing, planning, pulses, upkeep
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import Answer, receiving
@@ -233,7 +233,7 @@ class TestRate:
 
 
 def run_planner(run, lease):
-    return dispatch._Planner(clock=run.clock, until=lease.until, using=run.using)
+    return planning.Planner(clock=run.clock, until=lease.until, using=run.using)
 
 
 class TestInFlight:
