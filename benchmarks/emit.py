@@ -1,17 +1,19 @@
 """What webhooks add to a save in a transaction, beside one Celery publish, in one run.
 
-    python -m benchmarks.emit [--saves 300] [--runs 5] [--json]
+    python -m benchmarks.emit [--saves 300] [--runs 5] [--prepared] [--json]
 
 Saves rows of 1 KiB, each in ``with transaction.atomic()``, in turns and in random order: a model
 that nobody hooks; one with a hook and one subscription; one with a hook and nobody who listens; and
 the first again, followed by the publishing of one Celery task that does nothing. What is added is
 the difference to the first: of the whole block with its commit and what runs on commit, of the save
 alone before the commit, and of the processor time of the process with what its other threads do
-afterwards. No worker runs, so that the caller's own time is measured.
+afterwards. No worker runs, so that the caller's own time is measured. ``--prepared`` lets psycopg
+prepare what it is asked again and again.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import time
@@ -103,7 +105,9 @@ def _added(times: dict[str, Times], kind: str, of: Callable[[Times], list[float]
 
 def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
-    options = stand.options(__doc__, saves=300, runs=5)
+    options = stand.options(__doc__, saves=300, runs=5, prepared=False)
+    if options.prepared:
+        os.environ["BENCHMARK_PREPARED"] = "1"
     stand.prepare()
     stand.clear()
     stand.subscribe("http://127.0.0.1:9/hook", event_types=["order.*"])
@@ -114,7 +118,11 @@ def main() -> dict[str, Any]:
                 found.append(compare(measure(options.saves, is_update=action == "updated")))
     finally:
         stand.clear()
-    result: dict[str, Any] = {"saves": options.saves, "runs": options.runs}
+    result: dict[str, Any] = {
+        "saves": options.saves,
+        "runs": options.runs,
+        "prepared": options.prepared,
+    }
     rows = []
     for action, found in runs.items():
         result[action] = one = {

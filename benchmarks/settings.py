@@ -16,6 +16,9 @@ DATABASES = {
     )
 }
 DATABASES["default"]["CONN_MAX_AGE"] = None
+if env.bool("BENCHMARK_PREPARED", False):
+    # See "Prepared statements" in docs/howto/scale.md.
+    DATABASES["default"]["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5}
 INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks", "benchmarks"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGGING_CONFIG = None
@@ -27,5 +30,3 @@ CELERY_BROKER_URL = env.str("BENCHMARK_BROKER_URL", "redis://127.0.0.1:6379/9")
 CELERY_TASK_ROUTES = beat.ROUTES
 CELERY_BEAT_SCHEDULE = beat.SCHEDULE
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-if env.bool("BENCHMARK_PREPARES", False):
-    DATABASES["default"]["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5}

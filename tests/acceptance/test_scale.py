@@ -114,7 +114,7 @@ def bouncer(stage, tmp_path):
         (pytest.fail if REQUIRED else pytest.skip)("needs PgBouncer")
     made = Bouncer(tmp_path, connections=3)
     stage.database = made.before(stage.database)
-    _, stage.recipe, _ = recipes("PostgreSQL: connections")
+    _, _, stage.recipe, _ = recipes("PostgreSQL: connections")
     yield made
     made.close()
 
@@ -147,7 +147,7 @@ def test_many_processes_share_few_connections_of_pgbouncer(stage, receiver):
 
 @pytest.mark.stacks(REDIS)
 def test_psycopgs_pool_in_a_worker_of_threads(stage, receiver):
-    _, _, stage.recipe = recipes("PostgreSQL: connections")
+    _, _, _, stage.recipe = recipes("PostgreSQL: connections")
     stage.subscribe(receiver.url)
     stage.emit(100)
     stage.worker(pool="threads", concurrency=4)
@@ -157,8 +157,34 @@ def test_psycopgs_pool_in_a_worker_of_threads(stage, receiver):
 
 
 @pytest.mark.stacks(REDIS)
+def test_statements_are_prepared_on_a_connection_that_is_kept(stage, receiver):
+    kept, prepared, *_ = recipes("PostgreSQL: connections")
+    stage.recipe = kept + prepared
+    stage.subscribe(receiver.url)
+    stage.worker(concurrency=1)
+    stage.beat()
+    # One message after the other, so that the worker's connection sees the same statements again.
+    for number in range(1, 9):
+        stage.emit(1)
+        until(lambda n=number: stage.statuses() == {"succeeded": n}, f"event {number} is stuck")
+
+    names = stage.python(
+        "from django.db import connection\n"
+        "from django_webhooks.events import emit\n"
+        "for _ in range(8):\n"
+        "    emit('thing.created', {'id': 1, 'name': ''})\n"
+        "with connection.cursor() as cursor:\n"
+        "    cursor.execute('SELECT statement FROM pg_prepared_statements')\n"
+        "    print(json.dumps([one for one, in cursor.fetchall()]))"
+    )
+    assert any("INSERT INTO" in one and "django_webhooks_delivery" in one for one in names)
+    until(lambda: stage.statuses() == {"succeeded": 16}, f"stuck: {stage.statuses()}")
+    assert len(receiver.ids) == len(set(receiver.ids)) == 16
+
+
+@pytest.mark.stacks(REDIS)
 def test_connections_are_kept_between_tasks(stage, receiver):
-    stage.recipe, _, _ = recipes("PostgreSQL: connections")
+    stage.recipe, *_ = recipes("PostgreSQL: connections")
     stage.subscribe(receiver.url)
     stage.worker(concurrency=1)
 
