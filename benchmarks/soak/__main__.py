@@ -4,9 +4,10 @@
 
 Starts a PostgreSQL of its own (and a Redis, where there is a ``redis-server``), a site, two
 workers, beat and receivers; breaks them one after the other as the seed says; ends all faults;
-waits until nothing waits any more, and compares what was committed with what the receivers took.
-Ends with 1 where anything is lost, stuck, or repeated more often than the faults allow. Several may
-run side by side. The database, the folder and the queue are its own, and are removed.
+waits until nothing waits any more, ``--settle`` seconds at the most, since what is limited catches
+up at its rate; and compares what was committed with what the receivers took. Ends with 1 where
+anything is lost, stuck, or repeated more often than the faults allow. Several may run side by side.
+The database, the folder and the queue are its own, and are removed.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--broker", choices=["redis", "rabbitmq"], default="redis")
     parser.add_argument("--rate", type=float, default=20.0, help="events a second")
-    parser.add_argument("--settle", type=float, default=180.0, help="seconds to wait at the end")
+    parser.add_argument("--settle", type=float, default=600.0, help="seconds to wait at the end")
     parser.add_argument("--logs", help="a folder to keep the processes' logs in")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quiet", action="store_true", help="do not tell of faults as they happen")
