@@ -194,7 +194,7 @@ def _insert_of(row: models.Model, connection: BaseDatabaseWrapper) -> tuple[str,
     params: list[Any] = []
     for field, is_plain in _columns(type(row), connection.vendor):
         value = state[field.attname]
-        if value is None or value is True or value is False or value == "":
+        if value is None or value is True or value is False or (type(value) is str and not value):
             marks.append(_WORDS[value])
         elif type(value) is int and 0 <= value < 10:
             marks.append(str(value))
