@@ -77,6 +77,33 @@ def test_ids_that_do_not_exist_are_ignored(clock):
     assert take(clock, ids=[uuid7()]).deliveries == []
 
 
+def test_one_that_is_named_is_left_to_who_has_it(clock, deliveries):
+    first = take(clock, ids=[deliveries[0].pk])
+
+    second = take(clock, ids=[deliveries[0].pk])
+
+    assert [one.pk for one in first.deliveries] == [deliveries[0].pk]
+    assert second.deliveries == []
+    assert Delivery.objects.get(pk=deliveries[0].pk).lease_token == first.token
+
+
+def test_one_that_is_named_but_held_is_left(clock, deliveries):
+    Delivery.objects.filter(pk=deliveries[0].pk).update(due_at=None)
+
+    assert take(clock, ids=[deliveries[0].pk]).deliveries == []
+    assert Delivery.objects.get(pk=deliveries[0].pk).lease_token is None
+
+
+def test_one_that_is_named_waits_for_its_turn(clock):
+    factories.subscription(ordering="all")
+    first, second = (factories.record(data={"id": number})[0] for number in range(2))
+
+    taken = take(clock, ids=[second.pk])
+
+    # Its turn is that of the first, which goes in its place.
+    assert [one.pk for one in taken.deliveries] == [first.pk]
+
+
 def test_subscriptions_can_be_passed_over(clock, deliveries):
     other = factories.subscription(event_types=["user.*"])
     [kept] = factories.record("user.joined")
