@@ -114,19 +114,13 @@ def deliveries(
 
 def database() -> None:
     """Make the database anew, and its tables."""
-    import psycopg
     from django.conf import settings
     from django.core.management import call_command
 
+    from benchmarks import stand
+
     own = settings.DATABASES["default"]
-    with psycopg.connect(
-        host=own["HOST"],
-        port=own["PORT"] or 5432,
-        user=own["USER"],
-        password=own["PASSWORD"],
-        dbname="postgres",
-        autocommit=True,
-    ) as server:
+    with stand.server() as server:
         server.execute(f'DROP DATABASE IF EXISTS "{own["NAME"]}" WITH (FORCE)')
         server.execute(f'CREATE DATABASE "{own["NAME"]}"')
     call_command("migrate", verbosity=0)
