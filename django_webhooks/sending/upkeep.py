@@ -192,17 +192,20 @@ def prune(
             _remove([key for key, _ in batch], [event for _, event in batch], using=using)
             removed += len(batch)
     if not dry_run:
-        _trim_probes(using=using)
+        # However much is left of the deliveries, probes get a part of the time.
+        _trim_probes(ends=max(ends, time.monotonic() + max_seconds / 4), using=using)
         SigningKey.objects.using(using).filter(expires_at__lt=now - KEPT_KEYS).delete()
     return removed
 
 
-def _trim_probes(*, using: str) -> None:
+def _trim_probes(*, ends: float, using: str) -> None:
     """Keep the last WEBHOOKS_PROBES_KEPT probes of each endpoint."""
     kept = settings.WEBHOOKS_PROBES_KEPT
     probes = Probe.objects.using(using)
     counts = probes.order_by().values("endpoint_id").annotate(count=Count("pk"))
     for key in counts.filter(count__gt=kept).values_list("endpoint_id", flat=True):
+        if time.monotonic() >= ends:
+            break
         own = probes.filter(endpoint_id=key)
         oldest_kept = own.order_by("-pk").values_list("pk", flat=True)[kept - 1]
         own.filter(pk__lt=oldest_kept)._raw_delete(using)

@@ -386,6 +386,19 @@ class TestTheTask:
         assert set(Probe.objects.filter(endpoint=made)) == set(latest)
         assert Probe.objects.filter(endpoint=other).count() == 1
 
+    def test_a_prune_that_is_out_of_time_leaves_them_to_the_next(self, settings):
+        settings.WEBHOOKS_PROBES_KEPT = 3
+        made = endpoint(DEAD)
+        Probe.objects.bulk_create(
+            [Probe(endpoint=made, kind="connect", succeeded=True) for _ in range(5)]
+        )
+
+        upkeep.prune(max_seconds=0)
+        assert Probe.objects.count() == 5
+
+        upkeep.prune()
+        assert Probe.objects.count() == 3
+
 
 SERVERS = """
 import socket, sys, threading, time
