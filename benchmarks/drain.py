@@ -5,7 +5,7 @@
 Queues deliveries of 1 KiB, starts a Celery worker (prefork 2) and sweeps once; the worker leases,
 vets, signs, sends and records all of them. The same posts are then sent by one process in a loop
 with ``requests.Session().post``. Tells the processor time of worker and database for 1,000
-deliveries, and the memory of the worker at a tenth of the way and at its end.
+deliveries, and the memory of the worker after each quarter of the way.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import stand
 
 LIMIT_SECONDS = 300
+QUARTERS = 4
 
 
 def drain(deliveries: int, url: str, *, concurrency: int) -> dict[str, float]:
@@ -31,18 +32,20 @@ def drain(deliveries: int, url: str, *, concurrency: int) -> dict[str, float]:
     with stand.worker(concurrency=concurrency) as worker:
         worked = stand.Clock(lambda: stand.family(worker))
         served = stand.Clock(stand.servers_of_postgres)
-        early, before = 0.0, stand.arrived(url)
+        memory: list[float] = []
+        before = stand.arrived(url)
         began = time.monotonic()
         tasks.sweep()
         # Asking the receiver costs the database nothing; what arrived is recorded in a moment.
         while (arrived := stand.arrived(url) - before) < total or _are_left():
             if time.monotonic() - began > LIMIT_SECONDS:
                 raise SystemExit(f"{arrived} of {total} have arrived after {LIMIT_SECONDS} s.")
-            if not early and arrived >= total / 10:
-                early = stand.resident_mib(stand.family(worker))
+            if arrived >= total * (len(memory) + 1) / QUARTERS and len(memory) < QUARTERS - 1:
+                memory.append(stand.resident_mib(stand.family(worker)))
             time.sleep(0.05)
         seconds = time.monotonic() - began
-        late = stand.resident_mib(stand.family(worker))
+        # Of few deliveries a quarter may pass between two looks.
+        memory += [stand.resident_mib(stand.family(worker))] * (QUARTERS - len(memory))
         worker_seconds, database_seconds = worked.seconds(), served.seconds()
     if Delivery.objects.succeeded().count() != total or Attempt.objects.count() != total:
         raise SystemExit("Not every delivery succeeded at its first attempt, recorded.")
@@ -50,8 +53,7 @@ def drain(deliveries: int, url: str, *, concurrency: int) -> dict[str, float]:
         "per_second": total / seconds,
         "worker_seconds_per_1000": worker_seconds * 1000 / total,
         "database_seconds_per_1000": database_seconds * 1000 / total,
-        "worker_mib_early": early,
-        "worker_mib_late": late,
+        **{f"worker_mib_{place}": mib for place, mib in enumerate(memory, start=1)},
     }
 
 
@@ -111,10 +113,10 @@ def main() -> dict[str, Any]:
     if not options.json:
         print(
             f"processor seconds for 1,000: worker {result['worker_seconds_per_1000']}, database "
-            f"{result['database_seconds_per_1000']}, loop {result['loop_seconds_per_1000']}; "
-            f"worker {result['worker_mib_early']:.0f} MiB at the beginning, "
-            f"{result['worker_mib_late']:.0f} MiB at the end"
+            f"{result['database_seconds_per_1000']}, loop {result['loop_seconds_per_1000']}"
         )
+        memory = [f"{result[f'worker_mib_{place}']:.0f}" for place in range(1, QUARTERS + 1)]
+        print(f"MiB of the worker after each quarter: {', '.join(memory)}")
     return result
 
 

@@ -1,8 +1,8 @@
-"""Run all tests in lanes side by side, or those named: ``python -m tests.lanes [arguments]``.
+"""Run all tests, two runs at a time, or those named: ``python -m tests.lanes [arguments]``.
 
 The arguments are pytest's. Tests of real processes mostly wait, and those of one process mostly
-reckon, so that two processors do both in the time of the longer lane. In a lane one run follows the
-other: the same tests on each database. What a run says is printed in one piece when it has ended.
+reckon, so that two processors do both at once. What a run says is printed in one piece when it has
+ended, with the tests that took longest.
 """
 
 from __future__ import annotations
@@ -16,30 +16,28 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-LANES = (
-    [("sqlite", "tests/acceptance")],
-    [
-        ("sqlite", "tests/unit", "tests/integration"),
-        ("postgres", "tests/integration"),
-        ("mariadb", "tests/integration"),
-    ],
+#: A database and what is run on it, the longest first.
+RUNS = (
+    ("sqlite", "tests/acceptance"),
+    ("sqlite", "tests/unit", "tests/integration"),
+    ("postgres", "tests/integration"),
+    ("mariadb", "tests/integration"),
 )
+LANES = 2
 #: pytest's word for a run in which nothing was chosen.
 NOTHING_CHOSEN = 5
 _printing = threading.Lock()
 
 
-def main(*options: str) -> int:
-    """Run the lanes, and return 1 where a run failed, or nothing was run at all."""
-    if any(os.path.exists(one.partition("::")[0]) for one in options):
-        return _run(os.environ.get("TEST_DATABASE", "sqlite"), options)
-    with ThreadPoolExecutor(len(LANES)) as pool:
-        ended = [one for lane in pool.map(lambda lane: _lane(lane, options), LANES) for one in lane]
-    return int(set(ended) not in ({0}, {0, NOTHING_CHOSEN}))
-
-
-def _lane(runs: Sequence[Sequence[str]], options: Sequence[str]) -> list[int]:
-    return [_run(database, [*places, *options]) for database, *places in runs]
+def main(*arguments: str) -> int:
+    """Run the tests, and return 1 where a run failed, or nothing was run at all."""
+    if any(os.path.exists(one.partition("::")[0]) for one in arguments):
+        return _run(os.environ.get("TEST_DATABASE", "sqlite"), arguments)
+    with ThreadPoolExecutor(LANES) as pool:
+        ended = set(
+            pool.map(lambda run: _run(run[0], [*run[1:], "--durations=10", *arguments]), RUNS)
+        )
+    return int(ended not in ({0}, {0, NOTHING_CHOSEN}))
 
 
 def _run(database: str, arguments: Sequence[str]) -> int:
