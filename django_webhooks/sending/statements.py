@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.expressions import Combinable
+from django.db.models.expressions import Combinable, DatabaseDefault
 from django.db.models.sql import InsertQuery
 
 #: Texts that are kept at the most.
@@ -26,6 +26,8 @@ _Text = tuple[str, tuple[Any, ...]]
 _selects: dict[Hashable, _Text | None] = {}
 _inserts: dict[Hashable, str] = {}
 _rows: dict[Hashable, tuple[str, dict[int, Any]] | None] = {}
+#: Of a column that the database fills by itself.
+_LEFT_OUT = ""
 _WORDS = {None: "NULL", True: "TRUE", False: "FALSE", "": "''"}
 #: Fields whose values PostgreSQL's driver takes as they are.
 _PLAIN = {
@@ -137,6 +139,7 @@ def _insert_few(rows: Sequence[models.Model], *, using: str) -> None:
 def insert_all(rows: Sequence[models.Model], *, using: str) -> None:
     """Insert new rows of one model, which have no columns of bytes, as ``bulk_create`` does.
 
+    What the database fills by itself in the first of them it fills in all.
     PostgreSQL takes them as one JSON text, which costs a third of a parameter for each value.
     """
     connection = connections[using]
@@ -144,7 +147,11 @@ def insert_all(rows: Sequence[models.Model], *, using: str) -> None:
         type(rows[0])._base_manager.using(using).bulk_create(rows)
         return
     meta = rows[0]._meta
-    fields = [(one.column, one.attname) for one in meta.concrete_fields if not one.generated]
+    fields = [
+        (one.column, one.attname)
+        for one in meta.concrete_fields
+        if not one.generated and not isinstance(getattr(rows[0], one.attname), DatabaseDefault)
+    ]
     # What JSON has no word for (ids, moments) is a text there, as in the database's own words.
     values = [{column: getattr(row, name) for column, name in fields} for row in rows]
     quote: Callable[[Any], str] = connection.ops.quote_name
@@ -198,6 +205,8 @@ def _insert_of(row: models.Model, connection: BaseDatabaseWrapper) -> tuple[str,
             marks.append(_WORDS[value])
         elif type(value) is int and 0 <= value < 10:
             marks.append(str(value))
+        elif isinstance(value, DatabaseDefault):
+            marks.append(_LEFT_OUT)
         elif isinstance(value, Combinable):
             # One that takes no arguments: its class says all of it.
             marks.append(type(value))
@@ -230,8 +239,16 @@ def _text_of_insert(
     compiler = InsertQuery(model).get_compiler(connection=connection)
     quote = connection.ops.quote_name
     table = quote(model._meta.db_table)
-    columns = ", ".join(quote(one.column) for one, _ in _columns(model, connection.vendor))
-    values = ", ".join(one if isinstance(one, str) else compiler.compile(one())[0] for one in marks)
+    columns = ", ".join(
+        quote(one.column)
+        for (one, _), mark in zip(_columns(model, connection.vendor), marks, strict=True)
+        if mark != _LEFT_OUT
+    )
+    values = ", ".join(
+        mark if isinstance(mark, str) else compiler.compile(mark())[0]
+        for mark in marks
+        if mark != _LEFT_OUT
+    )
     return f"INSERT INTO {table} ({columns}) VALUES ({values})"  # nosec B608  # names of ours
 
 

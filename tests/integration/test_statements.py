@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from django.db import IntegrityError, connection, models, transaction
+from django.db.models import Value
+from django.db.models.expressions import DatabaseDefault
 
 from django_webhooks.fields import DatabaseNow, uuid7
 from django_webhooks.models import Delivery, Event, EventTypePattern, Subscription
@@ -105,6 +107,24 @@ class TestInsert:
             for field in row._meta.concrete_fields:
                 kept, given = (getattr(one, field.attname) for one in (stored, row))
                 assert kept == given or bytes(kept) == given, field.attname
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_what_the_database_fills_is_left_to_it(self, count):
+        # As a field with db_default has it, which a later release may add.
+        rows = [self.rows() for _ in range(count)]
+        for _, delivery in rows:
+            delivery.finished_at = DatabaseDefault(Value(None))
+        statements.insert([event for event, _ in rows], using="default")
+
+        if count == 1:
+            statements.insert([delivery for _, delivery in rows], using="default")
+        else:
+            for _, delivery in rows:
+                delivery.due_at = None
+            statements.insert_all([delivery for _, delivery in rows], using="default")
+
+        stored = Delivery.objects.values_list("finished_at", flat=True)
+        assert list(stored) == [None] * count
 
     @pytest.mark.skipif(connection.vendor != "postgresql", reason="others take one row each")
     def test_an_event_and_its_deliveries_are_one_statement(self, django_assert_num_queries):
