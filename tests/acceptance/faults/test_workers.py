@@ -150,9 +150,11 @@ def test_f25_a_worker_that_may_open_no_further_file(stage, receiver, account):
     processes = [worker.pid, *stage.descendants(worker)]
     before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in processes}
     for pid, (_, hard) in before.items():
-        # A few more than are open: some requests get a socket, others do not.
-        opened = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + 2, hard))
+        # Two more than are open: some requests get a socket, others do not.
+        opened = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+        free = (number for number in range(hard) if number not in opened)
+        _, second = next(free), next(free)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (second + 1, hard))
 
     stage.emit(200)
     time.sleep(6)
