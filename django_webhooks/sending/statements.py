@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Sequence
+from enum import Enum
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -201,7 +202,10 @@ def _insert_of(row: models.Model, connection: BaseDatabaseWrapper) -> tuple[str,
     params: list[Any] = []
     for field, is_plain in _columns(type(row), connection.vendor):
         value = state[field.attname]
-        if value is None or value is True or value is False or (type(value) is str and not value):
+        if isinstance(value, Enum) and field.choices:
+            # A word of this app, not one that a project gave.
+            marks.append(f"'{value.value}'")
+        elif value is None or value is True or value is False or (type(value) is str and not value):
             marks.append(_WORDS[value])
         elif type(value) is int and 0 <= value < 10:
             marks.append(str(value))

@@ -108,6 +108,18 @@ class TestInsert:
                 kept, given = (getattr(one, field.attname) for one in (stored, row))
                 assert kept == given or bytes(kept) == given, field.attname
 
+    def test_what_a_project_gives_is_never_a_part_of_the_text(self):
+        class Key(models.TextChoices):
+            HOSTILE = "'); DROP TABLE x; -- %s", "hostile"
+
+        event, delivery = self.rows()
+        event.ordering_key = Key.HOSTILE
+
+        statements.insert([event, delivery], using="default")
+
+        assert Event.objects.get().ordering_key == Key.HOSTILE.value
+        assert not any("DROP" in text for text in statements._inserts.values())
+
     @pytest.mark.parametrize("count", [1, 3])
     def test_what_the_database_fills_is_left_to_it(self, count):
         # As a field with db_default has it, which a later release may add.
