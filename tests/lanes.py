@@ -2,7 +2,8 @@
 
 The arguments are pytest's. Tests of real processes mostly wait, and those of one process mostly
 reckon, so that two processors do both at once. What a run says is printed in one piece when it has
-ended, with the tests that took longest.
+ended, with the tests that took longest. A database that is not there is left out and said so; with
+WEBHOOKS_REQUIRE_SERVICES that is a failure.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+from .services import REQUIRED, SERVICES
 
 #: A database and what is run on it, the longest first.
 RUNS = (
@@ -41,6 +44,11 @@ def main(*arguments: str) -> int:
 
 
 def _run(database: str, arguments: Sequence[str]) -> int:
+    if database in SERVICES and (reason := SERVICES[database].missing()):
+        # Before Django looks for its driver.
+        with _printing:
+            print(f"\n--- {' '.join(arguments)} is not run on {reason}", flush=True)
+        return int(REQUIRED)
     command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", *arguments]
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
