@@ -79,7 +79,7 @@ def row(
 ) -> dict[str, Any] | None:
     """Return the values of some fields of one row, by its primary key; None where it is not there.
 
-    It is looked for past the managers of the project, as a save does.
+    It is looked for by the model's base manager, as a save looks for it.
     """
     connection = connections[using]
     shape = (model, *names, using)
