@@ -19,9 +19,10 @@ Nothing waits for ever. A held delivery has ``turn`` set, in the transaction tha
 then found by the sweep, whatever the workers remember. A release that is committed is due work like
 any other. Two that want to release wait for each other at the flow; the ledger locks it before it
 ends leases, so that who is denied because of a lease is seen by who ends that. A limit that was
-changed or lifted is read anew at each of these places. While a subscription is paused, has no
-endpoint, cannot be read or starts slowly, nothing is released here: what ends that state releases,
-and leaves all but the first to the limits (``let_flow``). A slow start's releases ask here too.
+changed or lifted is read anew at each of these places; what a worker that had read the old one
+holds after that is the sweep's to find. While a subscription is paused, has no endpoint, cannot be
+read or starts slowly, nothing is released here: what ends that state releases, and leaves all but
+the first to the limits (``let_flow``). A slow start's releases ask here too.
 
 Rows are locked in this order: health, flow, deliveries.
 """
