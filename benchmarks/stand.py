@@ -79,8 +79,8 @@ def first_migration() -> str:
     """Return a digest of the first migration, which changes until it is released."""
     from django_webhooks import migrations
 
-    path = Path(migrations.__file__).with_name("0001_initial.py")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    paths = sorted(Path(migrations.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def sign(connection: Any, database: str) -> None:

@@ -10,6 +10,8 @@ from django.db import migrations, models
 import django_webhooks.fields
 import django_webhooks.validators
 
+from . import _record
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -1874,4 +1876,5 @@ class Migration(migrations.Migration):
                 name="webhooks_failing_has_since",
             ),
         ),
+        migrations.RunPython(_record.create, _record.drop),
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,8 @@ _NOBODY = OwnerKey()
 _silent_until: dict[tuple[str, str], float] = {}
 #: Until then it is not asked whether anybody at all listens, which the query is dearer for.
 _heard_until: dict[tuple[str, str], float] = {}
+#: How many heard the last event of a type and an owner: a guess, which what is recorded checks.
+_expected: dict[tuple[str, str, OwnerKey], int] = {}
 _changes = 0
 
 
@@ -73,10 +76,24 @@ def find(wanted: Iterable[tuple[str, OwnerKey]], *, using: str) -> list[Listener
     rows = _rows(
         types, {owner for _, owner in audible}, asks_for_anybody=asks_for_anybody, using=using
     )
-    listeners = [_listener(row) for row in rows]
+    listeners = sorted((_listener(row) for row in rows), key=attrgetter("subscription_id"))
     if asks_for_anybody and changes == _changes and not _may_roll_back(using):
         _remember(types, listeners, asked_at=asked_at, using=using)
     return listeners
+
+
+def expect(count: int, event_type: str, owner: OwnerKey, *, using: str) -> None:
+    """Remember how many listen, for the next event of this type and owner."""
+    if len(_expected) > MAX_REMEMBERED:
+        _expected.clear()
+    _expected[using, event_type, owner] = count
+
+
+def expected(event_type: str, owner: OwnerKey, *, using: str) -> int:
+    """Return how many may listen; 0 where that is not known, or it is time to ask who does."""
+    if _heard_until.get((using, event_type), 0.0) <= time.monotonic():
+        return 0
+    return _expected.get((using, event_type, owner), 0)
 
 
 def _listener(row: Sequence[Any]) -> Listener:
@@ -118,6 +135,7 @@ def _forget() -> None:
     _changes += 1
     _silent_until.clear()
     _heard_until.clear()
+    _expected.clear()
 
 
 def _may_roll_back(using: str) -> bool:
@@ -169,9 +187,8 @@ def _query(
         ramp__isnull=True,
     )
     return (
-        theirs.annotate(has_open_door=models.Exists(open_door))
-        .order_by("subscription_id")
-        .values_list(
+        # There is one at the most. PostgreSQL plans an EXISTS twice.
+        theirs.annotate(has_open_door=models.Subquery(open_door.values("is_active"))).values_list(
             "subscription_id",
             "subscription__status",
             "subscription__owner_type",

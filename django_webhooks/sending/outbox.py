@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +23,7 @@ from ..models.event import digest
 from ..models.owner import OwnerKey
 from ..policies import ordering
 from ..policies.ordering import Ordering
-from . import hops, listeners, payloads, statements, tracing
+from . import hops, listeners, one_trip, payloads, statements, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -89,19 +89,20 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
         return [_captured(draft, listener) for draft in drafts]
     owners = [OwnerKey.of(draft.owner) for draft in drafts]
     now = timezone.now()
+    if len(drafts) == 1:
+        expected = listeners.expected(drafts[0].event_type, owners[0], using=using)
+        if expected and _fits_one_trip(drafts[0], expected, using=using):
+            return [_record_in_one_trip(drafts[0], owners[0], expected, now=now, using=using)]
     # What can go wrong by the caller's fault does so before the transaction could be spoilt by it.
     found = listeners.find(
         ((draft.event_type, owner) for draft, owner in zip(drafts, owners, strict=True)),
         using=using,
     )
     audiences = [
-        [
-            one
-            for one in found
-            if one.hears(draft.event_type, owner) and one.subscription_id not in draft.not_to
-        ]
-        for draft, owner in zip(drafts, owners, strict=True)
+        _audience(draft, owner, found) for draft, owner in zip(drafts, owners, strict=True)
     ]
+    if len(drafts) == 1:
+        listeners.expect(len(audiences[0]), drafts[0].event_type, owners[0], using=using)
     events = [
         _event(draft, owner, now=now) if audience else None
         for draft, owner, audience in zip(drafts, owners, audiences, strict=True)
@@ -117,11 +118,8 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
         ]
         deliveries = [delivery for one in recorded for delivery in one.deliveries]
         new = [event for event in heard if event.idempotency_digest is None]
-        statements.insert([*new, *deliveries], using=using)
+        _store([*new, *deliveries], now=now, using=using)
         if deliveries:
-            for delivery in deliveries:
-                # The row has the database's moment; receivers of the signal see a moment as well.
-                delivery.due_at = now if delivery.due_at is not None else None
             transaction.on_commit(partial(_announce, recorded), using=using)
     return recorded
 
@@ -188,6 +186,55 @@ def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
     )
 
 
+def _fits_one_trip(draft: Draft, listeners: int, *, using: str) -> bool:
+    is_plain = not (draft.idempotency_key or draft.not_to) and _may_go_on(hops.current())
+    return is_plain and listeners <= one_trip.MAX_LISTENERS and one_trip.is_possible(using)
+
+
+def _record_in_one_trip(
+    draft: Draft, owner: OwnerKey, expected: int, *, now: datetime, using: str
+) -> Recorded:
+    """Record an event that as many listen to as did to the last; where others do, as usual."""
+    event = _event(draft, owner, now=now)
+    with tracing.emitting([event]), transaction.atomic(using=using, savepoint=False):
+        deliveries = one_trip.record(event, listeners=expected, using=using)
+        if deliveries is not None:
+            recorded = Recorded(event=event, deliveries=deliveries)
+        else:
+            found = listeners.find([(draft.event_type, owner)], using=using)
+            audience = _audience(draft, owner, found)
+            listeners.expect(len(audience), draft.event_type, owner, using=using)
+            if not audience:
+                return Recorded()
+            recorded = _recorded(event, audience, firsts={}, now=now)
+            _store([event, *recorded.deliveries], now=now, using=using)
+        transaction.on_commit(partial(_announce, [recorded]), using=using)
+    return recorded
+
+
+def _audience(
+    draft: Draft, owner: OwnerKey, found: Iterable[listeners.Listener]
+) -> dict[UUID, listeners.Listener]:
+    """Return who of these hears it; one whose patterns match twice gets it once."""
+    return {
+        one.subscription_id: one
+        for one in found
+        if one.hears(draft.event_type, owner) and one.subscription_id not in draft.not_to
+    }
+
+
+def _store(rows: Sequence[Event | Delivery], *, now: datetime, using: str) -> None:
+    statements.insert(rows, using=using)
+    for row in rows:
+        if isinstance(row, Delivery):
+            # The row has the database's moment; receivers of the signal see a moment as well.
+            row.due_at = now if row.due_at is not None else None
+
+
+def _may_go_on(count: int) -> bool:
+    return count <= settings.WEBHOOKS_MAX_HOPS
+
+
 def _store_keyed(events: Sequence[Event], *, using: str) -> dict[str, Event]:
     """Insert the events with an idempotency key; return the first event of each digest."""
     keyed: dict[str, Event] = {}
@@ -207,7 +254,7 @@ def _store_keyed(events: Sequence[Event], *, using: str) -> dict[str, Event]:
 
 def _recorded(
     event: Event | None,
-    audience: Iterable[listeners.Listener],
+    audience: Mapping[UUID, listeners.Listener],
     *,
     firsts: dict[str, Event],
     now: datetime,
@@ -217,10 +264,8 @@ def _recorded(
     first = firsts.get(event.idempotency_digest or "", event)
     if first.pk != event.pk:
         return Recorded(event=first)
-    # A subscription whose patterns match twice gets the event once.
-    hearing = {one.subscription_id: one for one in audience}
-    if event.hops > settings.WEBHOOKS_MAX_HOPS:
-        return Recorded(event=event, deliveries=_gone_round(event, hearing, now=now))
+    if not _may_go_on(event.hops):
+        return Recorded(event=event, deliveries=_gone_round(event, audience, now=now))
     deliveries = [
         Delivery(
             event=event,
@@ -229,7 +274,7 @@ def _recorded(
             due_at=DatabaseNow() if listener.is_flowing else None,
             created_at=now,
         )
-        for subscription_id, listener in hearing.items()
+        for subscription_id, listener in audience.items()
     ]
     return Recorded(event=event, deliveries=deliveries)
 

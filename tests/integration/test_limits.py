@@ -644,6 +644,10 @@ class TestCosts:
         assert Delivery.objects.due(clock()).count() == 0
         held = Delivery.objects.held()
         assert held.count() > count - 100
+        if connection.vendor == "postgresql":
+            # Statistics of before these rows would have it sort what it takes for one.
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE django_webhooks_delivery")
         # The oldest of them is found by the index alone.
         plan = held.filter(subscription_id=first.subscription_id).oldest_first()[:10].explain()
         assert "webhooks_delivery_held" in plan or connection.vendor == "mysql"

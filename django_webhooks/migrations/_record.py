@@ -1,0 +1,85 @@
+"""The function of PostgreSQL that records an event and its deliveries; ``sending.one_trip`` calls it.
+
+A release that changes what it does adds another of a new name, and leaves this one for processes of
+the release before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAME = "django_webhooks_record_1"
+SIGNATURE = (
+    f"{NAME}(varchar[], varchar, varchar, uuid, varchar, bytea, varchar, varchar, smallint, "
+    "varchar, timestamptz, uuid[])"
+)
+
+_LISTENERS = """
+        SELECT array_agg(one.id ORDER BY one.id), array_agg(one.flows ORDER BY one.id),
+               array_agg(one.lane ORDER BY one.id)
+        INTO subscriptions, flowing, lanes
+        FROM (
+            SELECT subscription.id,
+                   subscription.status = 'active' AND COALESCE((
+                       SELECT health.is_active FROM django_webhooks_health health
+                       WHERE health.subscription_id = subscription.id
+                         AND health.is_active AND health.ramp IS NULL
+                   ), FALSE) AS flows,
+                   CASE subscription.ordering
+                       WHEN 'all' THEN '*' WHEN 'key' THEN its_lane ELSE ''
+                   END AS lane
+            FROM django_webhooks_subscription subscription
+            WHERE ({whose}) AND subscription.id IN (
+                SELECT pattern.subscription_id FROM django_webhooks_eventtypepattern pattern
+                WHERE pattern.pattern = ANY (patterns)
+            )
+        ) one;"""
+_NOBODYS = "subscription.owner_type = '' AND subscription.owner_id = ''"
+_OWNERS = "subscription.owner_type = its_owner_type AND subscription.owner_id = its_owner_id"
+
+# A session plans these once. Those of nobody may be all or few, which a plan of their own can tell.
+_CREATE = f"""
+CREATE FUNCTION {NAME}(
+    patterns varchar[], its_owner_type varchar, its_owner_id varchar,
+    its_id uuid, its_type varchar, its_body bytea, its_ordering_key varchar, its_lane varchar,
+    its_hops smallint, its_trace_parent varchar, its_moment timestamptz, delivery_ids uuid[],
+    OUT subscriptions uuid[], OUT flowing boolean[], OUT lanes varchar[]
+) LANGUAGE plpgsql AS $function$
+BEGIN
+    IF its_owner_type = '' AND its_owner_id = '' THEN{_LISTENERS.format(whose=_NOBODYS)}
+    ELSE{_LISTENERS.format(whose=f"{_OWNERS} OR subscription.is_global AND {_NOBODYS}")}
+    END IF;
+    -- With another number of listeners than of ids the caller does it by itself.
+    IF cardinality(subscriptions) = cardinality(delivery_ids) THEN
+        INSERT INTO django_webhooks_event (
+            id, type, body, owner_type, owner_id, ordering_key, hops, trace_parent, created_at,
+            idempotency_key, idempotency_digest
+        ) VALUES (
+            its_id, its_type, its_body, its_owner_type, its_owner_id, its_ordering_key, its_hops,
+            its_trace_parent, its_moment, '', NULL
+        );
+        INSERT INTO django_webhooks_delivery (
+            id, event_id, subscription_id, ordering_key, due_at, created_at,
+            status, reason, priority, replay, attempts_made, has_new_message_id
+        ) SELECT
+            one.id, its_id, one.subscription, one.lane,
+            CASE WHEN one.flows THEN statement_timestamp() END, its_moment,
+            'waiting', '', 0, 0, 0, FALSE
+        FROM unnest(delivery_ids, subscriptions, flowing, lanes)
+            AS one (id, subscription, flows, lane);
+    END IF;
+END
+$function$
+"""
+
+
+def create(apps: Any, schema_editor: Any) -> None:
+    """Create the function, on PostgreSQL."""
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(_CREATE, params=None)
+
+
+def drop(apps: Any, schema_editor: Any) -> None:
+    """Drop the function."""
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(f"DROP FUNCTION IF EXISTS {SIGNATURE}", params=None)

@@ -1,0 +1,95 @@
+"""One trip to the database for an event that is heard, on PostgreSQL.
+
+A function in the database finds who listens and writes the event and the deliveries: half the
+trips, and plans that its session keeps, behind a pooler too. Everything that is out of the ordinary
+is done by the outbox itself, statement by statement, and so is all of it where the function is not
+there: on other databases, and where tables are made without migrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from ..fields import uuid7
+from ..migrations import _record
+from ..models import Delivery, Event
+from ..policies import matching, ordering
+from ..policies.ordering import Ordering
+
+#: Listeners at the most: arrays of more are no longer what costs.
+MAX_LISTENERS = 50
+
+#: Whether a database has the function, and this user may call it.
+_is_there: dict[tuple[str, ...], bool] = {}
+
+# Arrays as PostgreSQL writes them: the driver takes longer to write them than all else.
+_CALL = (
+    f"SELECT subscriptions, flowing, lanes FROM {_record.NAME}("
+    "%s, %s, %s, %s, %s, %s, %s, %s, %s::smallint, %s, %s, %s)"
+)
+_ASK = "SELECT has_function_privilege(to_regprocedure(%s)::oid, 'EXECUTE')"
+
+
+def is_possible(using: str) -> bool:
+    """Say whether the function is there; asks each database once."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return False
+    settings = connection.settings_dict
+    database = (using, *(str(settings[part]) for part in ("HOST", "PORT", "NAME", "USER")))
+    if database not in _is_there:
+        with connection.cursor() as cursor:
+            cursor.execute(_ASK, [_record.SIGNATURE])
+            _is_there[database] = bool(cursor.fetchone()[0])
+    return _is_there[database]
+
+
+def record(event: Event, *, listeners: int, using: str) -> list[Delivery] | None:
+    """Write the event and its deliveries where as many listen as is expected; return these.
+
+    Return None where another number does: then nothing is written.
+    """
+    ids = [uuid7() for _ in range(listeners)]
+    subscriptions, flowing, lanes = _call(event, ids, using=using)
+    if subscriptions is None or len(subscriptions) != listeners:
+        return None
+    deliveries = [
+        Delivery(
+            id=key,
+            event=event,
+            subscription_id=subscription,
+            ordering_key=lane,
+            due_at=event.created_at if flows else None,
+            created_at=event.created_at,
+        )
+        for key, subscription, flows, lane in zip(ids, subscriptions, flowing, lanes, strict=True)
+    ]
+    for one in (event, *deliveries):
+        one._state.adding, one._state.db = False, using
+    return deliveries
+
+
+def _call(event: Event, ids: Sequence[UUID], *, using: str) -> Any:
+    patterns = ",".join(f'"{one}"' for one in matching.candidates(event.type))
+    keys = ",".join(map(str, ids))
+    values: list[Any] = [
+        f"{{{patterns}}}",
+        event.owner_type,
+        event.owner_id,
+        event.pk,
+        event.type,
+        event.body,
+        event.ordering_key,
+        ordering.lane(Ordering.KEY, event.ordering_key),
+        event.hops,
+        event.trace_parent,
+        event.created_at,
+        f"{{{keys}}}",
+    ]
+    with connections[using].cursor() as cursor:
+        cursor.execute(_CALL, values)
+        return cursor.fetchone()
