@@ -57,9 +57,12 @@ def take(
     due, taken = rows, rows.filter(due_at__lte=now)
     if ids is not None and len(ids) == 1:
         # What an idle system is mostly asked for: one statement, whose condition decides.
-        free = taken.filter(pk__in=ids, ordering_key="")
-        if free.update(lease_token=token, due_at=until):
+        (key,) = ids
+        deliveries = loading.take(key, token=token, until=until, now=now, using=using)
+        free = taken.filter(pk=key, ordering_key="")
+        if deliveries is None and free.update(lease_token=token, due_at=until):
             deliveries = loading.deliveries(ids, token=token, using=using)
+        if deliveries:
             return Lease(token=token, until=until, deliveries=deliveries, found=len(deliveries))
     if ids is not None:
         due = due.filter(pk__in=list(ids))
@@ -78,8 +81,8 @@ def take(
         _mark(taken, keys, token=token, until=until)
     if candidates := [one for one in found if one.lane]:
         keys += turns.take(candidates, token=token, now=now, until=until, using=using)
-    deliveries = loading.deliveries(keys, token=token, using=using) if keys else []
-    return Lease(token=token, until=until, deliveries=deliveries, found=len(found))
+    leased = loading.deliveries(keys, token=token, using=using) if keys else []
+    return Lease(token=token, until=until, deliveries=leased, found=len(found))
 
 
 def give_back(deliveries: Collection[Delivery], *, now: datetime, using: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
@@ -25,7 +26,7 @@ NAMED = 500
 
 def deliveries(keys: Collection[UUID], *, token: UUID, using: str) -> list[Delivery]:
     """Return those of these deliveries that the lease holds, by id, with all that sending needs."""
-    found = _find(Delivery, "id", keys, follow="event", using=using)
+    found = _find(Delivery, "id", keys, follow=("event",), using=using)
     held = sorted((one for one in found if one.lease_token == token), key=lambda one: one.pk)
     theirs = {one.subscription_id for one in held if one.subscription_id is not None}
     known = subscriptions(theirs, using=using)
@@ -40,11 +41,46 @@ def subscriptions(keys: Collection[UUID], *, using: str) -> dict[UUID, Subscript
     if not keys:
         return {}
     found = {one.pk: one for one in _find(Subscription, "id", keys, using=using)}
-    endpoints = _find(Endpoint, "subscription", keys, follow="health", using=using)
-    _hand_out(found, "endpoints", endpoints, using=using)
-    signing_keys = _find(SigningKey, "subscription", keys, using=using)
-    _hand_out(found, "signing_keys", signing_keys, using=using)
+    _complete(found, using=using)
     return found
+
+
+def take(
+    key: UUID, *, token: UUID, until: datetime, now: datetime, using: str
+) -> list[Delivery] | None:
+    """Lease a due delivery that has no lane, in the statement that returns it; on PostgreSQL.
+
+    Return it with all that sending needs, in a list that is empty where it is none such any more;
+    None on other databases.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return None
+    text = _text(Delivery, "id", ("event", "subscription"), using)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            # Names of ours alone.
+            f"WITH taken AS (UPDATE {text.table} SET lease_token = %s, due_at = %s "  # nosec B608
+            "WHERE id = %s AND due_at <= %s AND ordering_key = '' RETURNING *) "
+            f"SELECT {text.columns} FROM taken AS {text.table}{text.joined}",
+            [token, until, key, now],
+        )
+        rows = cursor.fetchall()
+    taken: list[Delivery] = [_row(text, values, connection, using=using) for values in rows]
+    _complete(
+        {one.subscription.pk: one.subscription for one in taken if one.subscription}, using=using
+    )
+    return taken
+
+
+def _complete(found: dict[UUID, Subscription], *, using: str) -> None:
+    """Let subscriptions know their endpoints, the health of these, and their keys."""
+    if not found:
+        return
+    endpoints = _find(Endpoint, "subscription", found, follow=("health",), using=using)
+    _hand_out(found, "endpoints", endpoints, using=using)
+    signing_keys = _find(SigningKey, "subscription", found, using=using)
+    _hand_out(found, "signing_keys", signing_keys, using=using)
 
 
 def doors(endpoints: Collection[UUID], *, using: str) -> dict[UUID, Health]:
@@ -95,36 +131,49 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The text of a query up to its keys, and how its rows are read."""
+    """The parts of the text of a query, and how its rows are read."""
 
-    sql: str
+    columns: str
+    table: str
+    joined: str
+    where: str
     key: Any
     parts: tuple[_Part, ...]
+    follow: tuple[str, ...]
 
 
 def _find(
-    model: type[Row], name: str, keys: Collection[UUID], *, follow: str = "", using: str
+    model: type[Row],
+    name: str,
+    keys: Collection[UUID],
+    *,
+    follow: tuple[str, ...] = (),
+    using: str,
 ) -> list[Row]:
-    """Return the rows whose field is one of the keys, each with the one row that follows."""
+    """Return the rows whose field is one of the keys, each with the rows that it refers to."""
     text = _text(model, name, follow, using)
+    # Names of ours alone; keys are parameters.
+    sql = f"SELECT {text.columns} FROM {text.table}{text.joined} WHERE {text.where}"  # nosec B608
     connection, wanted = connections[using], list(keys)
     found: list[Row] = []
     for begin in range(0, len(wanted), NAMED):
         some = wanted[begin : begin + NAMED]
         params = [text.key.get_db_prep_value(key, connection) for key in some]
         with connection.cursor() as cursor:
-            cursor.execute(f"{text.sql} ({', '.join(['%s'] * len(some))})", params)
+            cursor.execute(f"{sql} ({', '.join(['%s'] * len(some))})", params)
             rows = cursor.fetchall()
-        found += [_row(text, values, follow, connection, using=using) for values in rows]
+        found += [_row(text, values, connection, using=using) for values in rows]
     return found
 
 
-def _row(text: _Text, values: Sequence[Any], follow: str, connection: Any, *, using: str) -> Any:
+def _row(text: _Text, values: Sequence[Any], connection: Any, *, using: str) -> Any:
     own, *others = text.parts
-    row = own.read(values[: len(own.names)], connection, using=using)
-    for part in others:
-        other = part.read(values[len(own.names) :], connection, using=using)
-        relation: Any = own.model._meta.get_field(follow)
+    end = len(own.names)
+    row = own.read(values[:end], connection, using=using)
+    for name, part in zip(text.follow, others, strict=True):
+        begin, end = end, end + len(part.names)
+        other = part.read(values[begin:end], connection, using=using)
+        relation: Any = own.model._meta.get_field(name)
         relation.set_cached_value(row, other)
         if other is not None and relation.one_to_one:
             relation.remote_field.set_cached_value(other, row)
@@ -132,17 +181,17 @@ def _row(text: _Text, values: Sequence[Any], follow: str, connection: Any, *, us
 
 
 @lru_cache(maxsize=64)
-def _text(model: type[models.Model], name: str, follow: str, using: str) -> _Text:
+def _text(model: type[models.Model], name: str, follow: tuple[str, ...], using: str) -> _Text:
     quote: Callable[[Any], str] = connections[using].ops.quote_name
     table = quote(model._meta.db_table)
     parts, joined = [_part(model, using)], ""
-    if follow:
-        relation: Any = model._meta.get_field(follow)
+    for one in follow:
+        relation: Any = model._meta.get_field(one)
         other = relation.related_model
         ((here, there),) = relation.get_joining_fields()
         parts.append(_part(other, using))
         beside = quote(other._meta.db_table)
-        joined = (
+        joined += (
             f" LEFT JOIN {beside} ON {table}.{quote(here.column)} = {beside}.{quote(there.column)}"
         )
     columns = ", ".join(
@@ -151,10 +200,15 @@ def _text(model: type[models.Model], name: str, follow: str, using: str) -> _Tex
         for field in part.model._meta.concrete_fields
     )
     field: Any = model._meta.get_field(name)
-    where = f"{table}.{quote(field.column)} IN"
-    # Names of ours alone; keys are parameters.
-    sql = f"SELECT {columns} FROM {table}{joined} WHERE {where}"  # nosec B608
-    return _Text(sql=sql, key=getattr(field, "target_field", field), parts=tuple(parts))
+    return _Text(
+        columns=columns,
+        table=table,
+        joined=joined,
+        where=f"{table}.{quote(field.column)} IN",
+        key=getattr(field, "target_field", field),
+        parts=tuple(parts),
+        follow=follow,
+    )
 
 
 def _part(model: type[models.Model], using: str) -> _Part:

@@ -186,9 +186,9 @@ def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
     )
 
 
-def _fits_one_trip(draft: Draft, listeners: int, *, using: str) -> bool:
+def _fits_one_trip(draft: Draft, expected: int, *, using: str) -> bool:
     is_plain = not (draft.idempotency_key or draft.not_to) and _may_go_on(hops.current())
-    return is_plain and listeners <= one_trip.MAX_LISTENERS and one_trip.is_possible(using)
+    return is_plain and expected <= one_trip.MAX_LISTENERS and one_trip.is_possible(using)
 
 
 def _record_in_one_trip(

@@ -87,6 +87,41 @@ def test_one_that_is_named_is_left_to_who_has_it(clock, deliveries):
     assert Delivery.objects.get(pk=deliveries[0].pk).lease_token == first.token
 
 
+def values(row):
+    return {one.attname: getattr(row, one.attname) for one in row._meta.concrete_fields}
+
+
+def test_one_that_is_named_is_returned_with_all_that_is_returned_of_many(
+    clock, deliveries, django_assert_num_queries
+):
+    many = take(clock).deliveries
+    clock.move(seconds=60)
+
+    [one] = take(clock, ids=[many[0].pk]).deliveries
+
+    lease = {"lease_token", "due_at"}
+    assert values(one) == {**values(many[0]), **{name: getattr(one, name) for name in lease}}
+    assert one.lease_token != many[0].lease_token
+    assert one.due_at == clock() + timedelta(seconds=60)
+    with django_assert_num_queries(0):
+        pairs = [(one.event, many[0].event), (one.subscription, many[0].subscription)]
+        for name in ("endpoints", "signing_keys"):
+            found = [list(getattr(each.subscription, name).all()) for each in (one, many[0])]
+            assert len(found[0]) == 1
+            pairs += zip(*found, strict=True)
+        pairs += [tuple(each.subscription.endpoints.all()[0].health for each in (one, many[0]))]
+        assert [values(left) for left, _ in pairs] == [values(right) for _, right in pairs]
+
+
+def test_one_that_is_named_and_whose_subscription_is_gone_is_taken(clock, deliveries):
+    Delivery.objects.filter(pk=deliveries[0].pk).update(subscription=None)
+
+    [one] = take(clock, ids=[deliveries[0].pk]).deliveries
+
+    assert one.subscription is None
+    assert one.event.pk == deliveries[0].event_id
+
+
 def test_one_that_is_named_but_held_is_left(clock, deliveries):
     Delivery.objects.filter(pk=deliveries[0].pk).update(due_at=None)
 
