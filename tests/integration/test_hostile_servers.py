@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection
 
 from django_webhooks.conf import settings
 from django_webhooks.policies import outcome as outcomes
@@ -37,9 +36,7 @@ GROWTH = 5 * 2**20
 OK = b"HTTP/1.1 200 OK\r\n"
 LOCAL = "127.0.0.1"
 
-pytestmark = pytest.mark.skipif(
-    connection.vendor != "sqlite", reason="behaves alike with every database"
-)
+pytestmark = pytest.mark.alike
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 
 import pytest
-from django.db import connection
 
 from django_webhooks.sending import pools, sockets, transport
 from django_webhooks.sending.transport import Answer
@@ -210,7 +209,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "not with_gevent", *
 """
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="behaves alike with every database")
+@pytest.mark.alike
 def test_all_of_this_holds_with_gevent():
     """Its sockets are others: they wait piece by piece, and their handshake takes no argument."""
     ran = subprocess.run(
