@@ -45,8 +45,8 @@ ANALYZE plan, who;
 
 INSERT INTO django_webhooks_event
     (id, type, body, idempotency_key, owner_type, owner_id, hops, created_at,
-     ordering_key)
-SELECT {event}, 'order.paid', %(body)s, 'key-' || n, '', '', 0, at, ''
+     ordering_key, trace_parent)
+SELECT {event}, 'order.paid', %(body)s, 'key-' || n, '', '', 0, at, '', ''
 FROM plan;
 
 INSERT INTO django_webhooks_delivery
