@@ -8,12 +8,15 @@ more of some answers than it should, and takes four times the processor time.
 from __future__ import annotations
 
 import http.client
+import io
 import os
+import re
 import socket
 import ssl
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,19 +50,66 @@ class Trust:
 PUBLIC = Trust()
 
 
+#: A header of one line (RFC 9112 section 5), as nearly all are.
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
+
+
 class _Response(http.client.HTTPResponse):
     """An answer whose lengths contradict each other has none, and ends with its connection."""
 
     def begin(self) -> None:
         current.head_ends = current.received + sockets.MAX_HEAD_BYTES
         try:
-            super().begin()
+            self._begin()
         finally:
             current.head_ends = None
         claimed = self.headers.get_all("content-length", [])
         if len({one.strip() for value in claimed for one in value.split(",")}) > 1:
             del self.headers["content-length"]
             self.length, self.will_close = None, True
+
+    def _begin(self) -> None:
+        """Do as http.client does, whose parser of headers is that of mails and as slow as TLS."""
+        while True:
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+            if status != http.client.CONTINUE:
+                break
+            http.client._read_headers(self.fp)  # type: ignore[attr-defined]
+        self.code = self.status = status
+        self.reason = reason.strip()
+        is_old = version in ("HTTP/1.0", "HTTP/0.9")
+        if not (is_old or version.startswith("HTTP/1.")):
+            raise http.client.UnknownProtocol(version)
+        self.version = 10 if is_old else 11
+        self.headers = self.msg = _parse_headers(self.fp)
+        coding = self.headers.get("transfer-encoding", "")
+        self.chunked = coding.lower() == "chunked"
+        if self.chunked:
+            self.chunk_left = None
+        self.will_close = self._check_close()  # type: ignore[attr-defined]
+        self.length = None
+        length = self.headers.get("content-length")
+        if length and not self.chunked:
+            with suppress(ValueError):
+                self.length = int(length)
+            if self.length is not None and self.length < 0:
+                self.length = None
+        if status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED) or status < 200:
+            self.length = 0
+        if not self.chunked and self.length is None:
+            self.will_close = True
+
+
+def _parse_headers(fp: Any) -> http.client.HTTPMessage:
+    """Parse plain headers; leave all of them to http.client where one is not."""
+    lines = http.client._read_headers(fp)  # type: ignore[attr-defined]
+    found = http.client.HTTPMessage()
+    for line in lines[:-1]:
+        plain = _HEADER.fullmatch(line)
+        if plain is None:
+            return http.client.parse_headers(io.BytesIO(b"".join(lines)))
+        found.set_raw(plain[1].decode("ascii"), plain[2].decode("iso-8859-1"))
+    return found
 
 
 class Connection(HTTPConnection):
