@@ -70,7 +70,7 @@ BEGIN
     END IF;
 END
 $function$
-"""
+"""  # nosec B608  # names of ours
 
 
 def create(apps: Any, schema_editor: Any) -> None:

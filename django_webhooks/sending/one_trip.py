@@ -28,7 +28,7 @@ _is_there: dict[tuple[str, ...], bool] = {}
 
 # Arrays as PostgreSQL writes them: the driver takes longer to write them than all else.
 _CALL = (
-    f"SELECT subscriptions, flowing, lanes FROM {_record.NAME}("
+    f"SELECT subscriptions, flowing, lanes FROM {_record.NAME}("  # nosec B608  # names of ours
     "%s, %s, %s, %s, %s, %s, %s, %s, %s::smallint, %s, %s, %s)"
 )
 _ASK = "SELECT has_function_privilege(to_regprocedure(%s)::oid, 'EXECUTE')"

@@ -69,7 +69,7 @@ class _Response(http.client.HTTPResponse):
             self.length, self.will_close = None, True
 
     def _begin(self) -> None:
-        """Do as http.client does, whose parser of headers is that of mails and as slow as TLS."""
+        """Do as http.client does, whose parser of headers is that of mails: ten times as slow."""
         while True:
             version, status, reason = self._read_status()  # type: ignore[attr-defined]
             if status != http.client.CONTINUE:

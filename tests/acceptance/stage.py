@@ -17,9 +17,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tests.services import SERVICES
@@ -159,7 +159,8 @@ class Stage:
             with urlopen(Request(f"{self.site}things/?{query}"), timeout=30) as answer:
                 found: dict[str, Any] = json.loads(answer.read())
                 return found
-        except (HTTPError, OSError):
+        except (HTTPException, OSError, ValueError):
+            # One that was killed meanwhile may have begun to answer.
             return None
 
     def python(self, script: str, *, code: Path | None = None) -> Any:
