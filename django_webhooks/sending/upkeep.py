@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from ..conf import settings
 from ..fields import DatabaseNow
-from ..models import Attempt, Delivery, Event, Health, Probe, SigningKey, Subscription
+from ..models import Attempt, Delivery, Endpoint, Event, Health, Probe, SigningKey, Subscription
 from ..models.flow import let_flow
 from . import health, limits, outbox, routes
 from .clock import DatabaseClock
@@ -202,13 +202,22 @@ def _trim_probes(*, ends: float, using: str) -> None:
     """Keep the last WEBHOOKS_PROBES_KEPT probes of each endpoint."""
     kept = settings.WEBHOOKS_PROBES_KEPT
     probes = Probe.objects.using(using)
-    counts = probes.order_by().values("endpoint_id").annotate(count=Count("pk"))
-    for key in counts.filter(count__gt=kept).values_list("endpoint_id", flat=True):
-        if time.monotonic() >= ends:
-            break
-        own = probes.filter(endpoint_id=key)
-        oldest_kept = own.order_by("-pk").values_list("pk", flat=True)[kept - 1]
-        own.filter(pk__lt=oldest_kept)._raw_delete(using)
+    latest = probes.filter(endpoint_id=OuterRef("pk")).order_by("-pk").values("pk")
+    # The index finds the first of each that is too many. Counting them would read them all.
+    endpoints = (
+        Endpoint.objects.using(using)
+        .order_by("pk")
+        .annotate(surplus=Subquery(latest[kept : kept + 1]))
+        .values_list("pk", "surplus")
+    )
+    some = list(endpoints[:PRUNE_BATCH])
+    while some:
+        for key, surplus in some:
+            if time.monotonic() >= ends:
+                return
+            if surplus is not None:
+                probes.filter(endpoint_id=key, pk__lte=surplus)._raw_delete(using)
+        some = list(endpoints.filter(pk__gt=some[-1][0])[:PRUNE_BATCH])
 
 
 def _remove(deliveries: list[UUID], events: list[UUID], *, using: str) -> None:

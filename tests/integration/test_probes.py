@@ -372,8 +372,10 @@ class TestTheTask:
 
         assert sent == [()]
 
-    def test_the_last_probes_are_kept(self, settings):
+    @pytest.mark.parametrize("batch", [1, 2, 500])
+    def test_the_last_probes_are_kept(self, batch, settings, monkeypatch):
         settings.WEBHOOKS_PROBES_KEPT = 3
+        monkeypatch.setattr(upkeep, "PRUNE_BATCH", batch)
         made, other = endpoint(DEAD), endpoint(f"{DEAD}/2")
         now = timezone.now()
         rows = [Probe(endpoint=made, kind="connect", succeeded=True) for _ in range(5)]
