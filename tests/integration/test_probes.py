@@ -378,8 +378,9 @@ class TestTheTask:
         monkeypatch.setattr(upkeep, "PRUNE_BATCH", batch)
         made, other = endpoint(DEAD), endpoint(f"{DEAD}/2")
         now = timezone.now()
+        oldest = Probe(endpoint=other, kind="connect", succeeded=True)
         rows = [Probe(endpoint=made, kind="connect", succeeded=True) for _ in range(5)]
-        Probe.objects.bulk_create([*rows, Probe(endpoint=other, kind="connect", succeeded=True)])
+        Probe.objects.bulk_create([oldest, *rows])
 
         upkeep.prune(now=now)
 
