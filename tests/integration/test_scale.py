@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from django_webhooks.migrations import _record
 from django_webhooks.models import Endpoint, EventTypePattern, Health, Subscription
 from django_webhooks.models.owner import OwnerKey
+from django_webhooks.policies import matching
 from django_webhooks.sending import listeners, upkeep
 from tests import factories
 
@@ -131,3 +134,30 @@ def test_what_was_held_is_released_whether_its_subscription_or_its_endpoint_chan
         False,
         True,
     ]
+
+
+@reads_plans
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("owner", [OWNER, OwnerKey()])
+def test_the_function_that_records_finds_who_listens_by_indexes(owner):
+    """Its session plans it once, for whatever comes."""
+    whose = _record._NOBODYS
+    if owner != OwnerKey():
+        whose = f"{_record._OWNERS} OR subscription.is_global AND {_record._NOBODYS}"
+    text = _record._LISTENERS.format(whose=whose).replace("INTO subscriptions, flowing, lanes", "")
+    names = ("patterns", "its_owner_type", "its_owner_id", "its_lane")
+    for number, name in enumerate(names, 1):
+        text = re.sub(rf"\b{name}\b", f"${number}", text)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE listening (varchar[], varchar, varchar, varchar) AS {text}")
+        try:
+            cursor.execute(
+                "EXPLAIN EXECUTE listening (%s, %s, %s, '')",
+                [matching.candidates("order.paid"), owner.type, owner.id],
+            )
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+        finally:
+            cursor.execute("DEALLOCATE listening")
+
+    assert "Seq Scan" not in plan
