@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -138,6 +140,26 @@ def _redis(port: int) -> Iterator[None]:
         server.wait()
 
 
+@contextmanager
+def _supervised(stage: Any, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Start a worker again when it ends, as its supervisor would."""
+    ending = threading.Event()
+
+    def supervise() -> None:
+        running = worker
+        while not ending.wait(0.5):
+            if running.poll() is not None:
+                running = stage.worker()
+
+    thread = threading.Thread(target=supervise)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+
+
 def _answers(port: int) -> bool:
     import redis
 
@@ -164,14 +186,11 @@ def test_f05_a_redis_that_is_killed_and_comes_back_empty(stage, receiver, accoun
         stage.ask(f"while it is gone {number}")
 
     with _redis(port):
-        time.sleep(3)
-        if worker.poll() is not None:
-            # Celery 5.7 ends where Redis dies with messages that are not acknowledged, which its
-            # supervisor sees.
-            stage.worker()
-        account.clear()
-
-        account.settle(extra=RECONNECTS)
+        # Celery 5.7 ends where Redis dies with messages that are not acknowledged; sooner or later,
+        # as the machine is busy.
+        with _supervised(stage, worker):
+            account.clear()
+            account.settle(extra=RECONNECTS)
         for child in stage.children:
             stage.stop(child, 9)
 
