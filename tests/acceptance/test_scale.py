@@ -177,7 +177,7 @@ def test_statements_are_prepared_on_a_connection_that_is_kept(stage, receiver):
         "    cursor.execute('SELECT statement FROM pg_prepared_statements')\n"
         "    print(json.dumps([one for one, in cursor.fetchall()]))"
     )
-    assert any("INSERT INTO" in one and "django_webhooks_delivery" in one for one in names)
+    assert any("django_webhooks_record_1" in one for one in names)
     until(lambda: stage.statuses() == {"succeeded": 16}, f"stuck: {stage.statuses()}")
     assert len(receiver.ids) == len(set(receiver.ids)) == 16
 
