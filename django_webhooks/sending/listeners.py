@@ -30,8 +30,9 @@ _NOBODY = OwnerKey()
 _silent_until: dict[tuple[str, str], float] = {}
 #: Until then it is not asked whether anybody at all listens, which the query is dearer for.
 _heard_until: dict[tuple[str, str], float] = {}
-#: How many heard the last event of a type and an owner: a guess, which what is recorded checks.
-_expected: dict[tuple[str, str, OwnerKey], int] = {}
+#: How many heard the last event of a type and an owner, and of a type and whoever had listeners: a
+#: guess, which what is recorded checks.
+_expected: dict[tuple[str, str, OwnerKey | None], int] = {}
 _changes = 0
 
 
@@ -87,13 +88,16 @@ def expect(count: int, event_type: str, owner: OwnerKey, *, using: str) -> None:
     if len(_expected) > MAX_REMEMBERED:
         _expected.clear()
     _expected[using, event_type, owner] = count
+    if count:
+        _expected[using, event_type, None] = count
 
 
 def expected(event_type: str, owner: OwnerKey, *, using: str) -> int:
     """Return how many may listen; 0 where that is not known, or it is time to ask who does."""
     if _heard_until.get((using, event_type), 0.0) <= time.monotonic():
         return 0
-    return _expected.get((using, event_type, owner), 0)
+    guess = _expected.get((using, event_type, None), 0)
+    return _expected.get((using, event_type, owner), guess)
 
 
 def _listener(row: Sequence[Any]) -> Listener:

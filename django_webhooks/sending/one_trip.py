@@ -51,11 +51,14 @@ def is_possible(using: str) -> bool:
 def record(event: Event, *, listeners: int, using: str) -> list[Delivery] | None:
     """Write the event and its deliveries where as many listen as is expected; return these.
 
-    Return None where another number does: then nothing is written.
+    Nothing is written where nobody listens, which returns an empty list, or another number does,
+    which returns None.
     """
     ids = [uuid7() for _ in range(listeners)]
     subscriptions, flowing, lanes = _call(event, ids, using=using)
-    if subscriptions is None or len(subscriptions) != listeners:
+    if subscriptions is None:
+        return []
+    if len(subscriptions) != listeners:
         return None
     deliveries = [
         Delivery(

@@ -92,7 +92,9 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
     if len(drafts) == 1:
         expected = listeners.expected(drafts[0].event_type, owners[0], using=using)
         if expected and _fits_one_trip(drafts[0], expected, using=using):
-            return [_record_in_one_trip(drafts[0], owners[0], expected, now=now, using=using)]
+            one = _record_in_one_trip(drafts[0], owners[0], expected, now=now, using=using)
+            if one is not None:
+                return [one]
     # What can go wrong by the caller's fault does so before the transaction could be spoilt by it.
     found = listeners.find(
         ((draft.event_type, owner) for draft, owner in zip(drafts, owners, strict=True)),
@@ -193,11 +195,20 @@ def _fits_one_trip(draft: Draft, expected: int, *, using: str) -> bool:
 
 def _record_in_one_trip(
     draft: Draft, owner: OwnerKey, expected: int, *, now: datetime, using: str
-) -> Recorded:
-    """Record an event that as many listen to as did to the last; where others do, as usual."""
-    event = _event(draft, owner, now=now)
+) -> Recorded | None:
+    """Record an event that as many listen to as did to the last; where others do, as usual.
+
+    Return None for data that cannot be sent: that is no error where nobody listens.
+    """
+    try:
+        event = _event(draft, owner, now=now)
+    except ValueError:
+        return None
     with tracing.emitting([event]), transaction.atomic(using=using, savepoint=False):
         deliveries = one_trip.record(event, listeners=expected, using=using)
+        if deliveries == []:
+            listeners.expect(0, draft.event_type, owner, using=using)
+            return Recorded()
         if deliveries is not None:
             recorded = Recorded(event=event, deliveries=deliveries)
         else:
