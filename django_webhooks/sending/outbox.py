@@ -120,8 +120,11 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
         ]
         deliveries = [delivery for one in recorded for delivery in one.deliveries]
         new = [event for event in heard if event.idempotency_digest is None]
-        _store([*new, *deliveries], now=now, using=using)
+        statements.insert([*new, *deliveries], using=using)
         if deliveries:
+            for delivery in deliveries:
+                # The row has the database's moment; receivers of the signal see a moment as well.
+                delivery.due_at = now if delivery.due_at is not None else None
             transaction.on_commit(partial(_announce, recorded), using=using)
     return recorded
 
@@ -196,9 +199,9 @@ def _fits_one_trip(draft: Draft, expected: int, *, using: str) -> bool:
 def _record_in_one_trip(
     draft: Draft, owner: OwnerKey, expected: int, *, now: datetime, using: str
 ) -> Recorded | None:
-    """Record an event that as many listen to as did to the last; where others do, as usual.
+    """Record an event that as many listen to as did to the last; None where that does not do.
 
-    Return None for data that cannot be sent: that is no error where nobody listens.
+    Another number may listen, and data that cannot be sent is no error where nobody does.
     """
     try:
         event = _event(draft, owner, now=now)
@@ -206,19 +209,12 @@ def _record_in_one_trip(
         return None
     with tracing.emitting([event]), transaction.atomic(using=using, savepoint=False):
         deliveries = one_trip.record(event, listeners=expected, using=using)
-        if deliveries == []:
+        if deliveries is None:
+            return None
+        if not deliveries:
             listeners.expect(0, draft.event_type, owner, using=using)
             return Recorded()
-        if deliveries is not None:
-            recorded = Recorded(event=event, deliveries=deliveries)
-        else:
-            found = listeners.find([(draft.event_type, owner)], using=using)
-            audience = _audience(draft, owner, found)
-            listeners.expect(len(audience), draft.event_type, owner, using=using)
-            if not audience:
-                return Recorded()
-            recorded = _recorded(event, audience, firsts={}, now=now)
-            _store([event, *recorded.deliveries], now=now, using=using)
+        recorded = Recorded(event=event, deliveries=deliveries)
         transaction.on_commit(partial(_announce, [recorded]), using=using)
     return recorded
 
@@ -232,14 +228,6 @@ def _audience(
         for one in found
         if one.hears(draft.event_type, owner) and one.subscription_id not in draft.not_to
     }
-
-
-def _store(rows: Sequence[Event | Delivery], *, now: datetime, using: str) -> None:
-    statements.insert(rows, using=using)
-    for row in rows:
-        if isinstance(row, Delivery):
-            # The row has the database's moment; receivers of the signal see a moment as well.
-            row.due_at = now if row.due_at is not None else None
 
 
 def _may_go_on(count: int) -> bool:

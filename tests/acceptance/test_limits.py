@@ -15,7 +15,7 @@ from .stage import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.stacks(REDIS)]
 #: Seconds by which one request may take longer to arrive than another.
-JITTER = 0.3
+JITTER = 0.15
 
 
 def most_at_once(requests) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
@@ -188,8 +188,7 @@ class Lanes(RuleBasedStateMachine):
 @pytest.mark.django_db
 def test_a_lane_is_a_queue():
     Lanes.TestCase.settings = settings(
-        # A server takes several times as long for each.
-        max_examples=60 if connection.vendor == "sqlite" else 25,
+        max_examples=60,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),

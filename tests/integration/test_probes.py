@@ -431,7 +431,6 @@ def probe_all(count):
     return time.monotonic() - began
 
 
-@pytest.mark.alike
 @pytest.mark.django_db(transaction=True)
 def test_a_thousand_endpoints_half_of_them_hanging_cost_one_time_out():
     with subprocess.Popen(

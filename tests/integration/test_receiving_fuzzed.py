@@ -15,7 +15,7 @@ from django_webhooks.policies.addresses import networks
 from django_webhooks.receiving import client, webhook
 from tests.senders import NOW, SCHEMES, SECRET
 
-pytestmark = [pytest.mark.django_db, pytest.mark.alike]
+pytestmark = pytest.mark.django_db
 
 #: Headers that the schemes read, and one that they do not.
 NAMES = sorted({name for _, make, _ in SCHEMES.values() for name in make()} | {"svix-id", "x"})

@@ -39,7 +39,6 @@ def emit_steadily(ends: float, recorded: dict[str, float]) -> None:
         connection.close()
 
 
-@pytest.mark.alike
 @pytest.mark.django_db(transaction=True)
 def test_ten_that_hang_with_much_to_do_do_not_delay_one_that_answers(settings):
     settings.WEBHOOKS_TIMEOUT = 4.0
