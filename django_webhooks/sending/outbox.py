@@ -207,8 +207,12 @@ def _record_in_one_trip(
         event = _event(draft, owner, now=now)
     except ValueError:
         return None
-    with tracing.emitting([event]), transaction.atomic(using=using, savepoint=False):
+    with (
+        tracing.emitting([event]) as emission,
+        transaction.atomic(using=using, savepoint=False),
+    ):
         deliveries = one_trip.record(event, listeners=expected, using=using)
+        emission.is_void = not deliveries
         if deliveries is None:
             return None
         if not deliveries:

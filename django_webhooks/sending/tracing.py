@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +49,19 @@ SYSTEM = "django_webhooks"
 _attempt: ContextVar[Any] = ContextVar("webhooks_attempt_span", default=None)
 
 
+@dataclass(slots=True)
+class Emission:
+    """A record of events under way; one that is void is not told."""
+
+    is_void: bool = False
+
+
 @contextmanager
-def emitting(events: Sequence[Event | None]) -> Iterator[None]:
+def emitting(events: Sequence[Event | None]) -> Iterator[Emission]:
     """Trace the record of events, and let each remember the span that recorded it."""
-    recorded = [event for event in events if event is not None]
+    recorded, emission = [event for event in events if event is not None], Emission()
     if not recorded or not _is_on():
-        yield
+        yield emission
         return
     types = {event.type for event in recorded}
     attributes = _messaging("emit", "send", types.pop() if len(types) == 1 else "")
@@ -61,11 +69,11 @@ def emitting(events: Sequence[Event | None]) -> Iterator[None]:
         attributes["messaging.message.id"] = recorded[0].message_id
     else:
         attributes["messaging.batch.message_count"] = len(recorded)
-    with _span("emit", SpanKind.PRODUCER, attributes) as span:
+    with _span("emit", SpanKind.PRODUCER, attributes, emission=emission) as span:
         parent = _trace_parent(span)
         for event in recorded:
             event.trace_parent = parent
-        yield
+        yield emission
 
 
 def attempted(make: Callable[..., Result]) -> Callable[..., Result]:
@@ -197,8 +205,12 @@ def _span(
     *,
     context: Context | None = None,
     links: Sequence[Link] = (),
+    emission: Emission | None = None,
 ) -> Iterator[Span]:
-    """Begin a span, and end it without what an exception says: that may quote a secret."""
+    """Begin a span, and end it without what an exception says: that may quote a secret.
+
+    One that is not ended, because its emission is void, is not exported.
+    """
     tracer = trace.get_tracer("django_webhooks", __version__)
     destination = attributes.get("messaging.destination.name", "")
     with tracer.start_as_current_span(
@@ -209,6 +221,7 @@ def _span(
         links=links,
         record_exception=False,
         set_status_on_exception=False,
+        end_on_exit=False,
     ) as span:
         try:
             yield span
@@ -216,3 +229,6 @@ def _span(
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(StatusCode.ERROR)
             raise
+        finally:
+            if emission is None or not emission.is_void:
+                span.end()

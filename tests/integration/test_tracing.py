@@ -20,8 +20,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from django_webhooks.models import Delivery, Event
-from django_webhooks.sending import attempt, dispatch, outbox, probes
+from django_webhooks.models import Delivery, Event, Subscription
+from django_webhooks.models.owner import OwnerKey
+from django_webhooks.sending import attempt, dispatch, listeners, outbox, probes
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import receiving
@@ -35,13 +36,19 @@ def clock():
 
 
 @pytest.fixture
-def spans(monkeypatch):
-    """What the SDK exported: a function that returns it by name."""
+def exported(monkeypatch):
+    """What the SDK exported, in order, by a function that returns it."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-    return lambda: {span.name: span for span in exporter.get_finished_spans()}
+    return exporter.get_finished_spans
+
+
+@pytest.fixture
+def spans(exported):
+    """The same, by name."""
+    return lambda: {span.name: span for span in exported()}
 
 
 @pytest.fixture
@@ -181,6 +188,26 @@ def test_what_nobody_hears_has_no_span(spans):
     factories.record()
 
     assert spans() == {}
+
+
+@pytest.mark.parametrize("after", range(3))
+def test_where_others_listen_than_did_before_an_event_has_one_span(after, exported, monkeypatch):
+    monkeypatch.setattr(listeners, "_may_roll_back", lambda using: False)
+    factories.subscription()
+    factories.record()
+    heard = dict(listeners._heard_until)
+    Subscription.objects.all().delete()
+    for number in range(after):
+        factories.subscription(name=str(number))
+    # Another process changed it, which this one does not know yet.
+    listeners._heard_until.update(heard)
+    listeners.expect(1, "order.paid", OwnerKey(), using="default")
+
+    factories.record()
+
+    events = Event.objects.order_by("pk")
+    assert len(events) == 1 + bool(after)
+    assert [written(span) for span in exported()] == [event.trace_parent for event in events]
 
 
 def test_an_event_for_one_subscription_is_traced_as_well(spans):
