@@ -19,9 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .services import REQUIRED, SERVICES
 
+#: Coverage is not measured here: it slows down each process that is started, for lines that the
+#: other tests reach as well.
+ACCEPTANCE = "tests/acceptance"
 #: A database and what is run on it, the longest first.
 RUNS = (
-    ("sqlite", "tests/acceptance"),
+    ("sqlite", ACCEPTANCE),
     ("sqlite", "tests/unit", "tests/integration"),
     ("postgres", "tests/integration"),
     ("mariadb", "tests/integration"),
@@ -49,7 +52,9 @@ def _run(database: str, arguments: Sequence[str]) -> int:
         with _printing:
             print(f"\n--- {' '.join(arguments)} is not run on {reason}", flush=True)
         return int(REQUIRED)
-    command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", *arguments]
+    is_measured = not any(one.startswith(ACCEPTANCE) for one in arguments)
+    measure = ("-m", "coverage", "run") if is_measured else ()
+    command = [sys.executable, *measure, "-m", "pytest", *arguments]
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
         ended = subprocess.run(
