@@ -38,6 +38,7 @@ from .sending import (
     upkeep,
 )
 from .sending.clock import DatabaseClock
+from .sending.eagerness import Eagerness
 from .sending.waking import Waker
 
 logger = logging.getLogger(__name__)
@@ -244,7 +245,7 @@ def begin_replay(bulk_replay_id: str) -> None:
 def wake(delivery_ids: Sequence[str]) -> None:
     """Tell a worker to look now. Returns at once and never raises."""
     try:
-        if deliver.app.conf.task_always_eager:
+        if _is_eager(deliver.app):
             deliver.delay(list(delivery_ids))
         else:
             _waker.wake(list(delivery_ids))
@@ -255,7 +256,7 @@ def wake(delivery_ids: Sequence[str]) -> None:
 def tell_of_message(key: UUID) -> None:
     """Tell a worker of a received message. Returns at once and never raises."""
     try:
-        if handle.app.conf.task_always_eager:
+        if _is_eager(handle.app):
             handle.delay([str(key)])
         else:
             _inbox_waker.wake([str(key)])
@@ -271,5 +272,6 @@ def _publish_messages(message_ids: list[str]) -> None:
     handle.apply_async((message_ids,), retry=False)
 
 
+_is_eager = Eagerness()
 _waker = Waker(_publish)
 _inbox_waker = Waker(_publish_messages)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from celery.exceptions import Retry
+from django.conf import settings as django_settings
 from django.db import OperationalError
+from django.test import override_settings
 
 from django_webhooks import tasks
 from django_webhooks.exceptions import RetryLater
 from django_webhooks.models import Delivery
 from django_webhooks.sending import dispatch
 from django_webhooks.sending.dispatch import Drained
+from django_webhooks.sending.eagerness import Eagerness
 from tests import factories
 from tests.receivers import receiving
 
@@ -128,17 +134,49 @@ class TestWake:
 
         assert told == [["a"]]
 
-    def test_an_eager_project_delivers_at_once(self, monkeypatch):
-        told = []
+    @pytest.mark.parametrize("how", ["celery", "override", "old name", "added", "changed"])
+    def test_an_eager_project_delivers_at_once(self, how, monkeypatch):
+        told, woken = [], []
         monkeypatch.setattr(tasks.deliver, "delay", told.append)
+        monkeypatch.setattr(tasks._waker, "wake", woken.append)
+        name = "CELERY_TASK_ALWAYS_EAGER"
+        with monkeypatch.context() as patch, ExitStack() as overrides:
+            if how == "changed":
+                patch.setattr(django_settings, name, False, raising=False)
+            # Who is not eager is remembered; one override looks like the other.
+            with override_settings(WEBHOOKS_MAX_HOPS=3) if how == "override" else nullcontext():
+                tasks.wake(["a"])
+            match how:
+                case "celery":
+                    patch.setitem(tasks.deliver.app.conf.changes, "task_always_eager", True)
+                case "override":
+                    overrides.enter_context(override_settings(**{name: True}))
+                case "old name":
+                    overrides.enter_context(override_settings(CELERY_ALWAYS_EAGER=True))
+                case _:
+                    patch.setattr(django_settings, name, True, raising=False)
+            tasks.wake(["b"])
+        tasks.wake(["c"])
 
-        tasks.deliver.app.conf.task_always_eager = True
-        try:
-            tasks.wake(["a"])
-        finally:
-            tasks.deliver.app.conf.task_always_eager = False
+        assert told == [["b"]]
+        assert woken == [["a"], ["c"]]
 
-        assert told == [["a"]]
+    def test_who_is_not_eager_is_not_asked_again(self, monkeypatch):
+        class Conf(dict):
+            changes: ClassVar = {}
+            maps: ClassVar = ({}, {"task_always_eager": False})
+            asked = 0
+
+            @property
+            def task_always_eager(self):
+                Conf.asked += 1
+                return False
+
+        app = SimpleNamespace(conf=Conf())
+        is_eager = Eagerness()
+
+        assert [is_eager(app) for _ in range(5)] == [False] * 5
+        assert Conf.asked == 1
 
     def test_it_never_raises(self, monkeypatch, caplog):
         def fail(ids):
