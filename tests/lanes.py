@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .services import REQUIRED, SERVICES
 
-#: Coverage is not measured here: it slows down each process that is started, for lines that the
-#: other tests reach as well.
+#: Of all tests these are not measured: coverage slows down each process that they start, for lines
+#: that the others reach as well.
 ACCEPTANCE = "tests/acceptance"
 #: A database and what is run on it, the longest first.
 RUNS = (
@@ -41,18 +41,24 @@ def main(*arguments: str) -> int:
         return _run(os.environ.get("TEST_DATABASE", "sqlite"), arguments)
     with ThreadPoolExecutor(LANES) as pool:
         ended = set(
-            pool.map(lambda run: _run(run[0], [*run[1:], "--durations=10", *arguments]), RUNS)
+            pool.map(
+                lambda run: _run(
+                    run[0],
+                    [*run[1:], "--durations=10", *arguments],
+                    is_measured=ACCEPTANCE not in run,
+                ),
+                RUNS,
+            )
         )
     return int(ended not in ({0}, {0, NOTHING_CHOSEN}))
 
 
-def _run(database: str, arguments: Sequence[str]) -> int:
+def _run(database: str, arguments: Sequence[str], *, is_measured: bool = True) -> int:
     if database in SERVICES and (reason := SERVICES[database].missing()):
         # Before Django looks for its driver.
         with _printing:
             print(f"\n--- {' '.join(arguments)} is not run on {reason}", flush=True)
         return int(REQUIRED)
-    is_measured = not any(one.startswith(ACCEPTANCE) for one in arguments)
     measure = ("-m", "coverage", "run") if is_measured else ()
     command = [sys.executable, *measure, "-m", "pytest", *arguments]
     began = time.monotonic()

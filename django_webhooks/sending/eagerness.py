@@ -37,5 +37,4 @@ class Eagerness:
 
 def _mentions(conf: Any) -> bool:
     """Say whether anything but Celery's defaults, which are the last, has the setting."""
-    maps: Any = getattr(conf, "maps", ({_NAME: None}, {}))
-    return any(_NAME in str(key).lower() for one in maps[:-1] for key in one)
+    return any(_NAME in str(key).lower() for one in conf.maps[:-1] for key in one)

@@ -185,8 +185,6 @@ class Lanes(RuleBasedStateMachine):
         raise AssertionError(f"stuck: {list(Delivery.objects.waiting().values())}")
 
 
-# It takes PostgreSQL more than a minute where other tests run beside it.
-@pytest.mark.timeout(300)
 @pytest.mark.django_db
 def test_a_lane_is_a_queue():
     Lanes.TestCase.settings = settings(
