@@ -49,12 +49,7 @@ def emit_many(drafts: Iterable[Draft], *, using: str | None = None) -> list[Even
     """Record many events, all or none, in a constant number of queries; see :func:`emit`."""
     using = using or outbox.database()
     recorded = outbox.record(drafts, using=using)
-    ids = [
-        str(delivery.pk)
-        for one in recorded
-        for delivery in one.deliveries
-        if delivery.due_at is not None
-    ]
+    ids = [str(key) for one in recorded for key in one.due]
     if ids:
         transaction.on_commit(partial(tasks.wake, ids), using=using)
     return [one.event for one in recorded]

@@ -9,7 +9,8 @@ there: on other databases, and where tables are made without migrations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 from uuid import UUID
 
 from django.db import connections
@@ -43,32 +44,69 @@ def is_possible(using: str) -> bool:
     return _is_there[database]
 
 
-def record(event: Event, *, listeners: int, using: str) -> list[Delivery] | None:
+class Written(Sequence[Delivery]):
+    """The deliveries that were written, each made when somebody looks: mostly nobody does."""
+
+    def __init__(
+        self,
+        event: Event,
+        ids: Sequence[UUID],
+        subscriptions: Sequence[UUID],
+        flowing: Sequence[bool],
+        lanes: Sequence[str],
+    ) -> None:
+        self._event, self._ids = event, ids
+        self._subscriptions, self._flowing, self._lanes = subscriptions, flowing, lanes
+
+    @property
+    def due(self) -> list[UUID]:
+        """Return the ids of those that may be sent at once."""
+        return [key for key, flows in zip(self._ids, self._flowing, strict=True) if flows]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Delivery]: ...
+    def __getitem__(self, index: int | slice) -> Delivery | list[Delivery]:
+        return self._deliveries[index]
+
+    @cached_property
+    def _deliveries(self) -> list[Delivery]:
+        event = self._event
+        parts = zip(self._ids, self._subscriptions, self._flowing, self._lanes, strict=True)
+        deliveries = [
+            Delivery(
+                id=key,
+                event=event,
+                subscription_id=subscription,
+                ordering_key=lane,
+                due_at=event.created_at if flows else None,
+                created_at=event.created_at,
+            )
+            for key, subscription, flows, lane in parts
+        ]
+        for one in deliveries:
+            one._state.adding, one._state.db = False, event._state.db
+        return deliveries
+
+
+def record(event: Event, *, listeners: int, using: str) -> Written | None:
     """Write the event and its deliveries where as many listen as is expected; return these.
 
-    Nothing is written where nobody listens, which returns an empty list, or another number does,
-    which returns None.
+    Nothing is written where nobody listens, which returns an empty sequence, or another number
+    does, which returns None.
     """
     ids = [uuid7() for _ in range(listeners)]
     subscriptions, flowing, lanes = _call(event, ids, using=using)
     if subscriptions is None:
-        return []
+        return Written(event, (), (), (), ())
     if len(subscriptions) != listeners:
         return None
-    deliveries = [
-        Delivery(
-            id=key,
-            event=event,
-            subscription_id=subscription,
-            ordering_key=lane,
-            due_at=event.created_at if flows else None,
-            created_at=event.created_at,
-        )
-        for key, subscription, flows, lane in zip(ids, subscriptions, flowing, lanes, strict=True)
-    ]
-    for one in (event, *deliveries):
-        one._state.adding, one._state.db = False, using
-    return deliveries
+    event._state.adding, event._state.db = False, using
+    return Written(event, ids, subscriptions, flowing, lanes)
 
 
 def _call(event: Event, ids: Sequence[UUID], *, using: str) -> Any:

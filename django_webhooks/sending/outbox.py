@@ -44,10 +44,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What became of a draft: its event, or None where nobody listens, and the new deliveries."""
+    """What became of a draft: its event, or None where nobody listens, and the new deliveries.
+
+    ``due`` has the ids of those deliveries that may be sent at once.
+    """
 
     event: Event | None = None
     deliveries: Sequence[Delivery] = field(default=())
+    due: Sequence[UUID] = field(default=())
 
 
 _capture: contextvars.ContextVar[Callable[[Event], None] | None] = contextvars.ContextVar(
@@ -218,7 +222,7 @@ def _record_in_one_trip(
         if not deliveries:
             listeners.expect(0, draft.event_type, owner, using=using)
             return Recorded()
-        recorded = Recorded(event=event, deliveries=deliveries)
+        recorded = Recorded(event=event, deliveries=deliveries, due=deliveries.due)
         transaction.on_commit(partial(_announce, [recorded]), using=using)
     return recorded
 
@@ -279,7 +283,8 @@ def _recorded(
         )
         for subscription_id, listener in audience.items()
     ]
-    return Recorded(event=event, deliveries=deliveries)
+    due = [delivery.pk for delivery in deliveries if delivery.due_at is not None]
+    return Recorded(event=event, deliveries=deliveries, due=due)
 
 
 def _gone_round(event: Event, hearing: Iterable[UUID], *, now: datetime) -> list[Delivery]:
@@ -304,6 +309,8 @@ def _gone_round(event: Event, hearing: Iterable[UUID], *, now: datetime) -> list
 
 
 def _announce(recorded: Sequence[Recorded]) -> None:
+    if not signals.event_recorded.has_listeners(Event):
+        return
     for one in recorded:
         # One that was taken back meanwhile has no row any more.
         if one.event is not None and one.deliveries and not one.event._state.adding:
