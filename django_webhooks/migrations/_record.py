@@ -10,8 +10,7 @@ from typing import Any
 
 NAME = "django_webhooks_record_1"
 SIGNATURE = (
-    f"{NAME}(varchar[], varchar, varchar, uuid, varchar, bytea, varchar, varchar, smallint, "
-    "varchar, timestamptz, uuid[])"
+    f"{NAME}(varchar[], varchar, varchar, bytea, varchar, integer, varchar, timestamptz, uuid[])"
 )
 
 _LISTENERS = """
@@ -26,7 +25,11 @@ _LISTENERS = """
                          AND health.is_active AND health.ramp IS NULL
                    ), FALSE) AS flows,
                    CASE subscription.ordering
-                       WHEN 'all' THEN '*' WHEN 'key' THEN its_lane ELSE ''
+                       WHEN 'all' THEN '*'
+                       WHEN 'key' THEN CASE its_ordering_key WHEN '' THEN '' ELSE left(
+                           encode(sha256(convert_to(its_ordering_key, 'UTF8')), 'hex'), 32
+                       ) END
+                       ELSE ''
                    END AS lane
             FROM django_webhooks_subscription subscription
             WHERE ({whose}) AND subscription.id IN (
@@ -38,11 +41,13 @@ _NOBODYS = "subscription.owner_type = '' AND subscription.owner_id = ''"
 _OWNERS = "subscription.owner_type = its_owner_type AND subscription.owner_id = its_owner_id"
 
 # A session plans these once. Those of nobody may be all or few, which a plan of their own can tell.
+# Each parameter costs its caller, so one tells several things: the first pattern is the type of the
+# event, and the first id is the event's, before one for each delivery that is expected.
 _CREATE = f"""
 CREATE FUNCTION {NAME}(
     patterns varchar[], its_owner_type varchar, its_owner_id varchar,
-    its_id uuid, its_type varchar, its_body bytea, its_ordering_key varchar, its_lane varchar,
-    its_hops smallint, its_trace_parent varchar, its_moment timestamptz, delivery_ids uuid[],
+    its_body bytea, its_ordering_key varchar, its_hops integer, its_trace_parent varchar,
+    its_moment timestamptz, ids uuid[],
     OUT subscriptions uuid[], OUT flowing boolean[], OUT lanes varchar[]
 ) LANGUAGE plpgsql AS $function$
 BEGIN
@@ -50,22 +55,22 @@ BEGIN
     ELSE{_LISTENERS.format(whose=f"{_OWNERS} OR subscription.is_global AND {_NOBODYS}")}
     END IF;
     -- With another number of listeners than of ids the caller does it by itself.
-    IF cardinality(subscriptions) = cardinality(delivery_ids) THEN
+    IF cardinality(subscriptions) = cardinality(ids) - 1 THEN
         INSERT INTO django_webhooks_event (
             id, type, body, owner_type, owner_id, ordering_key, hops, trace_parent, created_at,
             idempotency_key, idempotency_digest
         ) VALUES (
-            its_id, its_type, its_body, its_owner_type, its_owner_id, its_ordering_key, its_hops,
-            its_trace_parent, its_moment, '', NULL
+            ids[1], patterns[1], its_body, its_owner_type, its_owner_id, its_ordering_key,
+            its_hops, its_trace_parent, its_moment, '', NULL
         );
         INSERT INTO django_webhooks_delivery (
             id, event_id, subscription_id, ordering_key, due_at, created_at,
             status, reason, priority, replay, attempts_made, has_new_message_id
         ) SELECT
-            one.id, its_id, one.subscription, one.lane,
+            one.id, ids[1], one.subscription, one.lane,
             CASE WHEN one.flows THEN statement_timestamp() END, its_moment,
             'waiting', '', 0, 0, 0, FALSE
-        FROM unnest(delivery_ids, subscriptions, flowing, lanes)
+        FROM unnest(ids[2:], subscriptions, flowing, lanes)
             AS one (id, subscription, flows, lane);
     END IF;
 END

@@ -9,7 +9,7 @@ there: on other databases, and where tables are made without migrations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, overload
 from uuid import UUID
 
@@ -18,8 +18,7 @@ from django.db import connections
 from ..fields import uuid7
 from ..migrations import _record
 from ..models import Delivery, Event
-from ..policies import matching, ordering
-from ..policies.ordering import Ordering
+from ..policies import matching
 
 #: Listeners at the most: arrays of more are no longer what costs.
 MAX_LISTENERS = 50
@@ -110,26 +109,27 @@ def record(event: Event, *, listeners: int, using: str) -> Written | None:
 
 
 def _call(event: Event, ids: Sequence[UUID], *, using: str) -> Any:
-    patterns = ",".join(f'"{one}"' for one in matching.candidates(event.type))
-    keys = ",".join(map(str, ids))
     values: tuple[Any, ...] = (
-        # Arrays as texts: the driver takes three times as long to write a list.
-        f"{{{patterns}}}",
+        _patterns(event.type),
         event.owner_type,
         event.owner_id,
-        event.pk,
-        event.type,
         event.body,
         event.ordering_key,
-        ordering.lane(Ordering.KEY, event.ordering_key),
-        str(event.hops),
+        event.hops,
         event.trace_parent,
         event.created_at,
-        f"{{{keys}}}",
+        # Arrays as texts: the driver takes three times as long to write a list.
+        "{" + ",".join(map(str, (event.pk, *ids))) + "}",
     )
     # What is empty is a part of the text: each parameter costs more than what it says.
     given = [value for value in values if value]
-    marks = ["%s" if value else "''" for value in values]
+    marks = ["%s" if value else "0" if value == 0 else "''" for value in values]
     with connections[using].cursor() as cursor:
         cursor.execute(f"{_CALL}({', '.join(marks)})", given)
         return cursor.fetchone()
+
+
+@lru_cache(maxsize=1000)
+def _patterns(event_type: str) -> str:
+    """Return those that match, the event type first."""
+    return "{" + ",".join(f'"{one}"' for one in matching.candidates(event_type)) + "}"

@@ -145,7 +145,7 @@ def test_the_function_that_records_finds_who_listens_by_indexes(owner):
     if owner != OwnerKey():
         whose = f"{_record._OWNERS} OR subscription.is_global AND {_record._NOBODYS}"
     text = _record._LISTENERS.format(whose=whose).replace("INTO subscriptions, flowing, lanes", "")
-    names = ("patterns", "its_owner_type", "its_owner_id", "its_lane")
+    names = ("patterns", "its_owner_type", "its_owner_id", "its_ordering_key")
     for number, name in enumerate(names, 1):
         text = re.sub(rf"\b{name}\b", f"${number}", text)
     with connection.cursor() as cursor:
