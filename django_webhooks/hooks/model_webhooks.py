@@ -57,6 +57,7 @@ class ModelWebhooks:
         self._check()
         self.payload_fields = self._payload_fields()
         self.watched = self._watched()
+        self.watched_columns = [one.attname for one in self.watched.values()]
 
     def payload(self, instance: models.Model) -> Any:
         """Return the data that is told of an object."""

@@ -110,9 +110,8 @@ def _read(sender: type[models.Model], instance: models.Model, *, using: str) -> 
     rows: dict[type[models.Model], _Row | None] = {}
     for hook in telling.hooks_of(sender):
         if telling.is_heard(hook, "updated") and _may_exist(hook, instance):
-            names = [one.attname for one in hook.watched.values()]
             key = telling.key_of(hook, instance)
-            rows[hook.model] = statements.row(hook.model, key, names, using=using)
+            rows[hook.model] = statements.row(hook.model, key, hook.watched_columns, using=using)
     state = vars(instance).items()
     return _Before(
         rows=rows,
@@ -159,5 +158,5 @@ def _changed(
         # A deferred field is not saved.
         and one.attname in now
         # A row that appeared during the save: what changed is not known.
-        and (row is None or values.plain(one, now[one.attname]) != row[one.attname])
+        and (row is None or values.differ(one, now[one.attname], row[one.attname]))
     ]

@@ -37,6 +37,13 @@ def plain(field: models.Field[Any, Any], value: Any) -> Any:
     return value
 
 
+def differ(field: models.Field[Any, Any], value: Any, stored: Any) -> bool:
+    """Say whether a value is another than the one that the database gave."""
+    if type(value) is type(stored) and value == stored:
+        return False
+    return bool(plain(field, value) != stored)
+
+
 def _rounded(field: models.DecimalField[Any, Any], value: decimal.Decimal) -> decimal.Decimal:
     # Newer versions of Django leave the choice to the database.
     digits: int | None = field.max_digits

@@ -14,8 +14,7 @@ SIGNATURE = (
 )
 
 _LISTENERS = """
-        SELECT array_agg(one.id ORDER BY one.id), array_agg(one.flows ORDER BY one.id),
-               array_agg(one.lane ORDER BY one.id)
+        SELECT array_agg(one.id), array_agg(one.flows), array_agg(one.lane)
         INTO subscriptions, flowing, lanes
         FROM (
             SELECT subscription.id,
@@ -36,6 +35,7 @@ _LISTENERS = """
                 SELECT pattern.subscription_id FROM django_webhooks_eventtypepattern pattern
                 WHERE pattern.pattern = ANY (patterns)
             )
+            ORDER BY subscription.id
         ) one;"""
 _NOBODYS = "subscription.owner_type = '' AND subscription.owner_id = ''"
 _OWNERS = "subscription.owner_type = its_owner_type AND subscription.owner_id = its_owner_id"

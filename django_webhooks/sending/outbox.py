@@ -129,7 +129,7 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
             for delivery in deliveries:
                 # The row has the database's moment; receivers of the signal see a moment as well.
                 delivery.due_at = now if delivery.due_at is not None else None
-            transaction.on_commit(partial(_announce, recorded), using=using)
+            _announce_later(recorded, using=using)
     return recorded
 
 
@@ -211,19 +211,20 @@ def _record_in_one_trip(
         event = _event(draft, owner, now=now)
     except ValueError:
         return None
+    # One statement is all or nothing by itself.
     with (
         tracing.emitting([event]) as emission,
-        transaction.atomic(using=using, savepoint=False),
+        transaction.mark_for_rollback_on_error(using=using),
     ):
         deliveries = one_trip.record(event, listeners=expected, using=using)
         emission.is_void = not deliveries
-        if deliveries is None:
-            return None
-        if not deliveries:
-            listeners.expect(0, draft.event_type, owner, using=using)
-            return Recorded()
-        recorded = Recorded(event=event, deliveries=deliveries, due=deliveries.due)
-        transaction.on_commit(partial(_announce, [recorded]), using=using)
+    if deliveries is None:
+        return None
+    if not deliveries:
+        listeners.expect(0, draft.event_type, owner, using=using)
+        return Recorded()
+    recorded = Recorded(event=event, deliveries=deliveries, due=deliveries.due)
+    _announce_later([recorded], using=using)
     return recorded
 
 
@@ -308,9 +309,13 @@ def _gone_round(event: Event, hearing: Iterable[UUID], *, now: datetime) -> list
     ]
 
 
+def _announce_later(recorded: Sequence[Recorded], *, using: str) -> None:
+    """Tell of what was recorded once it is committed, where anybody wants to be told."""
+    if signals.event_recorded.has_listeners(Event):
+        transaction.on_commit(partial(_announce, recorded), using=using)
+
+
 def _announce(recorded: Sequence[Recorded]) -> None:
-    if not signals.event_recorded.has_listeners(Event):
-        return
     for one in recorded:
         # One that was taken back meanwhile has no row any more.
         if one.event is not None and one.deliveries and not one.event._state.adding:

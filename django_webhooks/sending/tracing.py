@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -56,13 +56,15 @@ class Emission:
     is_void: bool = False
 
 
-@contextmanager
-def emitting(events: Sequence[Event | None]) -> Iterator[Emission]:
+def emitting(events: Sequence[Event | None]) -> AbstractContextManager[Emission]:
     """Trace the record of events, and let each remember the span that recorded it."""
-    recorded, emission = [event for event in events if event is not None], Emission()
-    if not recorded or not _is_on():
-        yield emission
-        return
+    recorded = [event for event in events if event is not None]
+    return _emitting(recorded) if recorded and _is_on() else nullcontext(Emission())
+
+
+@contextmanager
+def _emitting(recorded: Sequence[Event]) -> Iterator[Emission]:
+    emission = Emission()
     types = {event.type for event in recorded}
     attributes = _messaging("emit", "send", types.pop() if len(types) == 1 else "")
     if len(recorded) == 1:
