@@ -1100,6 +1100,7 @@ class Migration(migrations.Migration):
                     "replay_of",
                     models.ForeignKey(
                         blank=True,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="replays",
@@ -1783,6 +1784,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status", "waiting"), _negated=True),
                 fields=["status", "finished_at"],
                 name="webhooks_delivery_finished",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("replay_of__isnull", False)),
+                fields=["replay_of"],
+                name="webhooks_delivery_replay",
             ),
         ),
         migrations.AddIndex(
