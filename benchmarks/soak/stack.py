@@ -133,4 +133,5 @@ def running(folder: Path, *, broker: str) -> Iterator[Stack]:
         else:
             with contextlib.suppress(AssertionError):
                 direct.forget_queue()
+        direct.close()
         postgres.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,8 @@ def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the tables, to be copied."""
     folder = tmp_path_factory.mktemp("tables")
     path = folder / "site.sqlite3"
-    Stage(folder, database=f"sqlite:///{path}", broker="memory://").migrate()
+    with closing(Stage(folder, database=f"sqlite:///{path}", broker="memory://")) as stage:
+        stage.migrate()
     return path
 
 
@@ -64,7 +65,8 @@ def postgres_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a database with the tables, to be copied."""
     with postgres_database() as url:
         folder = tmp_path_factory.mktemp("tables")
-        Stage(folder, database=url, broker="memory://").migrate()
+        with closing(Stage(folder, database=url, broker="memory://")) as stage:
+            stage.migrate()
         yield url.rpartition("/")[2]
 
 

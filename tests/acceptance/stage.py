@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -57,6 +59,44 @@ QUERY = f"/{PATH}?planted-in-the-query"
 AUTHORIZATION = "Bearer planted-in-the-header"
 
 
+class Console:
+    """Runs scripts one after the other, each in a process of its own, without a wait for Django."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._files = tempfile.TemporaryDirectory()
+        self._child = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.acceptance.site.console"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._answer() == "ready."
+
+    def run(self, script: str) -> str:
+        """Return what the script wrote; fail with its errors where it failed."""
+        output, errors = Path(self._files.name, "output"), Path(self._files.name, "errors")
+        request = {"script": script, "output": str(output), "errors": str(errors)}
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps(request).encode() + b"\n")
+        self._child.stdin.flush()
+        assert self._answer() == "0", errors.read_text()
+        return output.read_text()
+
+    def close(self) -> None:
+        """End it, and what it runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.communicate()
+        self._files.cleanup()
+
+    def _answer(self) -> str:
+        assert self._child.stdout is not None
+        is_there, _, _ = select.select([self._child.stdout], [], [], PATIENCE)
+        assert is_there, f"A script was not over after {PATIENCE} s."
+        return self._child.stdout.readline().decode().strip()
+
+
 class Stage:
     """One stack, its processes, and the means to break them."""
 
@@ -71,6 +111,8 @@ class Stage:
         self.recipe = ""
         self.children: list[subprocess.Popen[bytes]] = []
         self.site = ""
+        #: By their environment, those that run nothing now.
+        self._consoles: dict[str, list[Console]] = {}
 
     def environment(self, **changed: str) -> dict[str, str]:
         """Return the environment of a process on this stage."""
@@ -165,6 +207,10 @@ class Stage:
 
     def python(self, script: str, *, code: Path | None = None) -> Any:
         """Run a script in a process of the site, and return the JSON that it prints last."""
+        printed = self._run_other(script, code) if code else self._run_own(script)
+        return json.loads(printed.splitlines()[-1]) if printed.strip() else None
+
+    def _run_other(self, script: str, code: Path) -> str:
         prologue = "import json, django; django.setup()\nimport tests.acceptance.site.celery\n"
         ran = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", prologue + script],
@@ -175,7 +221,20 @@ class Stage:
             timeout=PATIENCE,
         )
         assert ran.returncode == 0, ran.stderr
-        return json.loads(ran.stdout.splitlines()[-1]) if ran.stdout.strip() else None
+        return ran.stdout
+
+    def _run_own(self, script: str) -> str:
+        environment = self.environment()
+        # One for each thread that asks at the same time; a change of settings needs a new one.
+        idle = self._consoles.setdefault(json.dumps(environment), [])
+        console = idle.pop() if idle else Console(environment)
+        try:
+            printed = console.run(script)
+        except BaseException:
+            console.close()
+            raise
+        idle.append(console)
+        return printed
 
     def migrate(self) -> None:
         """Make the tables."""
@@ -327,6 +386,9 @@ class Stage:
 
     def close(self) -> None:
         """End everything that was started."""
+        for idle in self._consoles.values():
+            for console in idle:
+                console.close()
         for child in reversed(self.children):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
