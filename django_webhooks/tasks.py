@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task
+from celery.app import app_or_default
 from celery.exceptions import Retry
 from celery.signals import beat_init
 from celery.utils.time import maybe_make_aware
@@ -245,7 +246,7 @@ def begin_replay(bulk_replay_id: str) -> None:
 def wake(delivery_ids: Sequence[str]) -> None:
     """Tell a worker to look now. Returns at once and never raises."""
     try:
-        if _is_eager(deliver.app):
+        if _is_eager(app_or_default()):
             deliver.delay(list(delivery_ids))
         else:
             _waker.wake(list(delivery_ids))
@@ -256,7 +257,7 @@ def wake(delivery_ids: Sequence[str]) -> None:
 def tell_of_message(key: UUID) -> None:
     """Tell a worker of a received message. Returns at once and never raises."""
     try:
-        if _is_eager(handle.app):
+        if _is_eager(app_or_default()):
             handle.delay([str(key)])
         else:
             _inbox_waker.wake([str(key)])

@@ -109,7 +109,7 @@ def tell(
 def _read(sender: type[models.Model], instance: models.Model, *, using: str) -> _Before:
     rows: dict[type[models.Model], _Row | None] = {}
     for hook in telling.hooks_of(sender):
-        if telling.is_heard(hook, "updated") and _may_exist(hook, instance):
+        if _may_exist(hook, instance) and telling.is_heard(hook, "updated"):
             key = telling.key_of(hook, instance)
             rows[hook.model] = statements.row(hook.model, key, hook.watched_columns, using=using)
     state = vars(instance).items()
