@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence, Set
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from django.db import connections
 from django.db.models import Case, DateTimeField, F, Value, When
 
 from ..models import Delivery
 from ..policies.retry import Done, GiveUp, TryAgain
+from . import statements
 from .entries import Entry
 
 
@@ -41,6 +44,8 @@ def end(
     leases: Collection[UUID | None] | None = None,
 ) -> int:
     """End deliveries, those of the leases alone where any are given; return how many."""
+    if connections[using].vendor == "postgresql":
+        return _end(keys, status, reason, now=now, using=using, leases=leases)
     rows = Delivery.objects.using(using).filter(pk__in=keys)
     if leases is not None:
         rows = rows.filter(lease_token__in=leases)
@@ -52,6 +57,35 @@ def end(
         finished_at=now,
         attempts_made=F("attempts_made") + 1,
     )
+
+
+def _end(
+    keys: Collection[UUID],
+    status: str,
+    reason: str,
+    *,
+    now: datetime,
+    using: str,
+    leases: Collection[UUID | None] | None,
+) -> int:
+    """End deliveries by a statement whose text is there: each batch of answers ends with it.
+
+    To build it takes as long as the database does.
+    """
+    params: list[Any] = [str(status), reason, now, statements.array(keys)]
+    if leases is not None:
+        params.append(statements.array(one for one in leases if one is not None))
+    with connections[using].cursor() as cursor:
+        cursor.execute(_END if leases is None else _END_LEASED, params)
+        return int(cursor.rowcount)
+
+
+# Names of ours alone.
+_END = (
+    f"UPDATE {Delivery._meta.db_table} SET status = %s, reason = %s, due_at = NULL, "  # nosec B608
+    "lease_token = NULL, finished_at = %s, attempts_made = attempts_made + 1 WHERE id = ANY (%s)"
+)
+_END_LEASED = f"{_END} AND lease_token = ANY (%s)"
 
 
 def move(entries: Sequence[Entry], *, now: datetime, using: str) -> None:
