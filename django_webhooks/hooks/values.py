@@ -39,9 +39,8 @@ def plain(field: models.Field[Any, Any], value: Any) -> Any:
 
 def differ(field: models.Field[Any, Any], value: Any, stored: Any) -> bool:
     """Say whether a value is another than the one that the database gave."""
-    if type(value) is type(stored) and value == stored:
-        return False
-    return bool(plain(field, value) != stored)
+    # Mostly it is the same already; only what is not has to be brought into the same words.
+    return bool(value != stored and plain(field, value) != stored)
 
 
 def _rounded(field: models.DecimalField[Any, Any], value: decimal.Decimal) -> decimal.Decimal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.test import TestCase
 
 from django_webhooks import events, signals
@@ -173,6 +173,38 @@ def test_costs_one_query(django_assert_num_queries):
     one_trip.is_possible("default")
     with django_assert_num_queries(1):
         factories.record()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_of_a_transaction_it_is_one_statement_too(django_assert_num_queries, trips):
+    factories.subscription()
+    factories.record()
+    one_trip.is_possible("default")
+    with django_assert_num_queries(1):
+        factories.record()
+    assert (trips, Event.objects.count(), Delivery.objects.count()) == ([1], 2, 2)
+
+
+def test_a_statement_that_fails_takes_the_transaction_with_it(monkeypatch):
+    factories.subscription()
+    factories.record()
+    monkeypatch.setattr(one_trip, "_CALL", "SELECT 1 / 0, length")
+    with transaction.atomic():
+        with pytest.raises(DatabaseError):
+            factories.record()
+        assert connection.needs_rollback
+    assert Event.objects.count() == 1
+
+
+def test_deliveries_that_nobody_looks_at_are_not_made(trips, monkeypatch):
+    factories.subscription()
+    factories.record()
+    made = []
+    monkeypatch.setattr(one_trip, "Delivery", lambda **fields: made.append(fields))
+    event = events.emit("order.paid", {"id": 1})
+
+    assert (trips, made) == ([1], [])
+    assert Delivery.objects.filter(event=event).count() == 1
 
 
 def test_who_listens_is_asked_again_in_a_while(trips, monkeypatch):
