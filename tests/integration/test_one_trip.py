@@ -241,6 +241,14 @@ def test_what_went_round_in_a_circle_is_not_sent(trips, settings):
     assert trips == []
 
 
+def test_what_a_webhook_led_to_tells_how_many_did(trips):
+    factories.subscription()
+    factories.record()
+    with hops.handling({hops.HEADER: "2"}):
+        [delivery] = factories.record()
+    assert (Event.objects.get(pk=delivery.event_id).hops, trips) == (3, [1])
+
+
 def test_more_than_an_array_is_good_for_are_written_as_usual(trips, monkeypatch):
     monkeypatch.setattr(one_trip, "MAX_LISTENERS", 2)
     several()
