@@ -15,6 +15,8 @@ import django
 
 django.setup()
 
+from django.db import connections  # noqa: E402
+
 import tests.acceptance.site.celery  # noqa: E402  # scripts begin with the app of Celery
 
 
@@ -37,6 +39,8 @@ def _run(script: str, output: str, errors: str) -> None:
         os.dup2(target, number)
         os.close(target)
     exec(script, {"__name__": "__main__", "json": json, "django": django, "tests": tests})
+    # SQLite puts what was written into its file when the last connection is closed.
+    connections.close_all()
 
 
 if __name__ == "__main__":
