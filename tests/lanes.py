@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .services import REQUIRED, SERVICES
+from .services import DATABASE_NAME, REQUIRED, SERVICES
 
 #: Of all tests these are not measured: coverage slows down each process that they start, for lines
 #: that the others reach as well.
@@ -32,8 +32,6 @@ RUNS = (
     ("mariadb", "tests/integration", "--ignore-glob=*/integration/test_[!m-z]*"),
 )
 LANES = 2
-#: How the names of the databases begin.
-NAME = "django_webhooks_tests"
 #: pytest's word for a run in which nothing was chosen.
 NOTHING_CHOSEN = 5
 _printing = threading.Lock()
@@ -76,8 +74,7 @@ def _run(
             env={
                 **os.environ,
                 "TEST_DATABASE": database,
-                # Those that run at the same time have names of their own.
-                "TEST_DATABASE_NAME": f"{os.environ.get('TEST_DATABASE_NAME', NAME)}_{number}",
+                "TEST_DATABASE_NAME": f"{DATABASE_NAME}_{number}",
             },
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -7,6 +7,8 @@ import os
 import socket
 from dataclasses import dataclass
 
+#: Name of the tests' database on a server. Runs at the same time need names of their own.
+DATABASE_NAME = os.environ.get("TEST_DATABASE_NAME", "django_webhooks_tests")
 REQUIRED = os.environ.get("WEBHOOKS_REQUIRE_SERVICES", "") not in {"", "0"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django_webhooks import beat
 
-from .services import SERVICES
+from .services import DATABASE_NAME, SERVICES
 
 BASE_DIR = Path(__file__).parent
 SECRET_KEY = "only for tests"
@@ -41,8 +41,7 @@ def _database(name: str) -> dict[str, object]:
     base = _SERVER_DATABASES[name]
     return {
         **base,
-        # Runs at the same time need names of their own.
-        "NAME": os.environ.get("TEST_DATABASE_NAME", "django_webhooks_tests"),
+        "NAME": DATABASE_NAME,
         "USER": os.environ.get(f"{prefix}_USER", base["USER"]),
         "PASSWORD": os.environ.get(f"{prefix}_PASSWORD", ""),
         "HOST": service.host,

@@ -40,6 +40,7 @@ _LISTENERS = """
 _NOBODYS = "subscription.owner_type = '' AND subscription.owner_id = ''"
 _OWNERS = "subscription.owner_type = its_owner_type AND subscription.owner_id = its_owner_id"
 
+# Lanes are those of policies.ordering.lane; a test compares them.
 # A session plans these once. Those of nobody may be all or few, which a plan of their own can tell.
 # Each parameter costs its caller, so one tells several things: the first pattern is the type of the
 # event, and the first id is the event's, before one for each delivery that is expected.

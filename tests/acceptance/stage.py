@@ -62,16 +62,21 @@ AUTHORIZATION = "Bearer planted-in-the-header"
 class Console:
     """Runs scripts one after the other, each in a process of its own, without a wait for Django."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], code: Path | None) -> None:
         self._files = tempfile.TemporaryDirectory()
         self._child = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.acceptance.site.console"],
             env=environment,
+            cwd=code,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        assert self._answer() == "ready."
+        try:
+            assert self._answer() == "ready."
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, script: str) -> str:
         """Return what the script wrote; fail with its errors where it failed."""
@@ -111,7 +116,7 @@ class Stage:
         self.recipe = ""
         self.children: list[subprocess.Popen[bytes]] = []
         self.site = ""
-        #: By their environment, those that run nothing now.
+        #: By their environment and code, those that run nothing now.
         self._consoles: dict[str, list[Console]] = {}
 
     def environment(self, **changed: str) -> dict[str, str]:
@@ -207,34 +212,17 @@ class Stage:
 
     def python(self, script: str, *, code: Path | None = None) -> Any:
         """Run a script in a process of the site, and return the JSON that it prints last."""
-        printed = self._run_other(script, code) if code else self._run_own(script)
-        return json.loads(printed.splitlines()[-1]) if printed.strip() else None
-
-    def _run_other(self, script: str, code: Path) -> str:
-        prologue = "import json, django; django.setup()\nimport tests.acceptance.site.celery\n"
-        ran = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", prologue + script],
-            env=self.environment(),
-            cwd=code,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
-
-    def _run_own(self, script: str) -> str:
         environment = self.environment()
         # One for each thread that asks at the same time; a change of settings needs a new one.
-        idle = self._consoles.setdefault(json.dumps(environment), [])
-        console = idle.pop() if idle else Console(environment)
+        idle = self._consoles.setdefault(json.dumps([environment, str(code)]), [])
+        console = idle.pop() if idle else Console(environment, code)
         try:
             printed = console.run(script)
         except BaseException:
             console.close()
             raise
         idle.append(console)
-        return printed
+        return json.loads(printed.splitlines()[-1]) if printed.strip() else None
 
     def migrate(self) -> None:
         """Make the tables."""

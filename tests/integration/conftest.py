@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from django_webhooks import catalog
+from django_webhooks import catalog, signals
+from django_webhooks.models import Delivery, Event
 
 EVENT_TYPES = ("order.paid", "order.item.added", "user.joined")
 
@@ -18,3 +19,16 @@ def _event_types() -> Iterator[None]:
     yield
     for name in EVENT_TYPES:
         catalog.forget(name)
+
+
+@pytest.fixture
+def heard() -> Iterator[list[tuple[Event, list[Delivery]]]]:
+    """What receivers of event_recorded were given."""
+    found = []
+
+    def hear(*, event: Event, deliveries: list[Delivery], **kwargs: object) -> None:
+        found.append((event, deliveries))
+
+    signals.event_recorded.connect(hear)
+    yield found
+    signals.event_recorded.disconnect(hear)

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from django_webhooks import events, signals
+from django_webhooks import events
 from django_webhooks.events import Draft, emit, emit_many
 from django_webhooks.exceptions import PayloadError, PayloadTooLarge, UnknownEventType
 from django_webhooks.models import Delivery, Event, EventTypePattern, Subscription
@@ -84,19 +84,11 @@ def test_a_held_delivery_wakes_nobody(woken, django_capture_on_commit_callbacks)
     assert woken == []
 
 
-def test_event_recorded_is_sent_after_commit(django_capture_on_commit_callbacks):
+def test_event_recorded_is_sent_after_commit(heard, django_capture_on_commit_callbacks):
     factories.subscription()
-    heard = []
-
-    def hear(*, event, deliveries, **kwargs):
-        heard.append((event, deliveries))
-
-    signals.event_recorded.connect(hear)
-    try:
-        with django_capture_on_commit_callbacks(execute=True):
-            event = emit("order.paid", {})
-    finally:
-        signals.event_recorded.disconnect(hear)
+    with django_capture_on_commit_callbacks(execute=True):
+        event = emit("order.paid", {})
+        assert heard == []
 
     assert heard == [(event, list(Delivery.objects.all()))]
 

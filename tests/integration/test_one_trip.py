@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test import TestCase
 
-from django_webhooks import events, signals
+from django_webhooks import events
 from django_webhooks.exceptions import PayloadError
 from django_webhooks.fields import uuid7
 from django_webhooks.migrations import _record
@@ -46,19 +46,6 @@ def trips(monkeypatch):
 
     monkeypatch.setattr(one_trip, "record", record)
     return made
-
-
-@pytest.fixture
-def told():
-    """What receivers of the signal were given, in deliveries."""
-    found = []
-
-    def hear(*, deliveries, **kwargs):
-        found.append(deliveries)
-
-    signals.event_recorded.connect(hear)
-    yield found
-    signals.event_recorded.disconnect(hear)
 
 
 def stored(event):
@@ -106,7 +93,7 @@ def owned():
 
 @pytest.mark.parametrize("owner", [None, OURS, OwnerKey("shop.tenant", "nobody")])
 @pytest.mark.parametrize("listening", [plain, several, in_order, held, owned])
-def test_writes_what_the_statements_write(listening, owner, trips, told):
+def test_writes_what_the_statements_write(listening, owner, trips, heard):
     listening()
     draft = outbox.Draft(
         event_type="order.paid", data={"text": "ä'\\"}, owner=owner, ordering_key="ö'1"
@@ -134,7 +121,7 @@ def test_writes_what_the_statements_write(listening, owner, trips, told):
             assert delivery.ordering_key == row.ordering_key
             assert not delivery._state.adding
         assert list(one.due) == [row.pk for row in one.deliveries if row.due_at is not None]
-    assert told == [list(one.deliveries) for one in recorded]
+    assert heard == [(one.event, list(one.deliveries)) for one in recorded]
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,6 @@ from tests.testapp.models import Shop
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def heard():
-    found = []
-
-    def hear(*, event, deliveries, **kwargs):
-        found.append((event, deliveries))
-
-    signals.event_recorded.connect(hear)
-    yield found
-    signals.event_recorded.disconnect(hear)
-
-
 class TestCapturing:
     """Events go to a listener instead of the tables."""
 
