@@ -7,7 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from ..conf import settings
-from .values import is_positive
+from .predicates import is_positive
 
 # Of the lease; see Subscription.attempt_timeout.
 _LONGEST_ATTEMPT = 0.75

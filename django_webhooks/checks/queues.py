@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Warning, register
 
 from .. import tasks
 from ..conf import settings
-from .values import is_number
+from .predicates import is_number
 
 # Source: https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html
 _REDIS_VISIBILITY = 3600

@@ -11,7 +11,7 @@ from django.urls import get_resolver
 
 from ..conf import settings
 from ..receiving import views
-from .values import is_number
+from .predicates import is_number
 
 #: Seconds of tolerance that are too many.
 TOO_WIDE = 3600

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from os import PathLike
-from typing import Any, TypeGuard
-from urllib.parse import urlsplit
+from typing import Any
 
 from django.core.checks import CheckMessage, Error, register
-from django.utils.module_loading import import_string
 
-from .. import encryption
 from ..conf import settings
-from ..exceptions import InvalidKey
-from ..models import Delivery, InboxMessage
-from ..policies import addresses
-
-#: Statuses of deliveries that are over.
-FINISHED = [status.value for status in Delivery.Status if status != Delivery.Status.WAITING]
-
-#: Statuses of received messages that are over.
-HANDLED = [status.value for status in InboxMessage.Status if status != InboxMessage.Status.WAITING]
+from .predicates import (
+    FINISHED,
+    HANDLED,
+    are_keys,
+    are_networks,
+    are_ports,
+    is_ca_bundle,
+    is_count,
+    is_flag,
+    is_flag_or_callable,
+    is_inbox_retention,
+    is_module,
+    is_not_negative,
+    is_notify,
+    is_number,
+    is_positive,
+    is_proxy,
+    is_retention,
+    is_scope,
+    is_token,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,135 +42,11 @@ class Rule:
     must: str
 
 
-def is_number(value: Any) -> TypeGuard[float]:
-    """Say whether the value is a finite number; True and False are none."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_positive(value: Any) -> TypeGuard[float]:
-    """Say whether the value is a finite number above 0."""
-    return is_number(value) and value > 0
-
-
-def _is_not_negative(value: Any) -> bool:
-    return is_number(value) and value >= 0
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and is_positive(value)
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _are_days(value: Any, *, of: list[str]) -> bool:
-    return isinstance(value, Mapping) and all(
-        status in of and (days is None or _is_not_negative(days)) for status, days in value.items()
-    )
-
-
-def _is_retention(value: Any) -> bool:
-    return _are_days(value, of=FINISHED)
-
-
-def _is_inbox_retention(value: Any) -> bool:
-    return _are_days(value, of=HANDLED)
-
-
-def _is_callable(value: Any) -> bool:
-    if isinstance(value, str):
-        try:
-            return callable(import_string(value))
-        except ImportError:
-            return False
-    return callable(value)
-
-
-def _is_flag_or_callable(value: Any) -> bool:
-    return _is_flag(value) or _is_callable(value)
-
-
-def _is_token(value: Any) -> bool:
-    return value == "" or (isinstance(value, str) and len(value) >= 16 and value.isascii())
-
-
-def _is_scope(value: Any) -> bool:
-    return value is None or _is_callable(value)
-
-
-def _is_notify(value: Any) -> bool:
-    if isinstance(value, str) or callable(value):
-        return _is_callable(value)
-    return isinstance(value, list | tuple) and all(
-        isinstance(one, str) and "@" in one for one in value
-    )
-
-
-def _are_networks(value: Any) -> bool:
-    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-        return False
-    try:
-        addresses.networks(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _are_ports(value: Any) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, list | tuple | set | frozenset) and all(
-        _is_count(one) and one < 65_536 for one in value
-    )
-
-
-def _are_keys(value: Any) -> bool:
-    if not isinstance(value, list | tuple):
-        return False
-    try:
-        return len({encryption.key_bytes(one) for one in value}) == len(value)
-    except InvalidKey:
-        return False
-
-
-def _is_proxy(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        found = urlsplit(value)
-        return not value or (
-            found.scheme == "http"
-            and bool(found.hostname)
-            and found.port != 0
-            and found.path in ("", "/")
-        )
-    except ValueError:
-        return False
-
-
-def _is_ca_bundle(value: Any) -> bool:
-    if not isinstance(value, str | PathLike):
-        return False
-    if not str(value):
-        return True
-    try:
-        return bool(ssl.create_default_context(cafile=str(value)))
-    except OSError:
-        return False
-
-
-_NETWORKS = (_are_networks, 'a list of networks without host bits, such as "10.1.0.0/16"')
-_FLAG = (_is_flag, "True or False")
-_COUNT = (_is_count, "a whole number of at least 1")
+_NETWORKS = (are_networks, 'a list of networks without host bits, such as "10.1.0.0/16"')
+_FLAG = (is_flag, "True or False")
+_COUNT = (is_count, "a whole number of at least 1")
 _COUNT_OR_NONE = (
-    lambda value: value is None or _is_count(value),
+    lambda value: value is None or is_count(value),
     "a whole number of at least 1, or None",
 )
 _RATE_OR_NONE = (
@@ -173,7 +55,7 @@ _RATE_OR_NONE = (
 )
 _SECONDS = (is_positive, "a positive number of seconds")
 _DAYS = (is_positive, "a positive number of days")
-_SECONDS_OR_0 = (_is_not_negative, "a number of seconds, or 0")
+_SECONDS_OR_0 = (is_not_negative, "a number of seconds, or 0")
 
 RULES = [
     Rule(id=id, setting=setting, holds=holds, must=must)
@@ -181,7 +63,7 @@ RULES = [
         (
             "webhooks.E001",
             "WEBHOOKS_AUTODISCOVER_MODULE",
-            (_is_module, "the name of a module, such as 'webhooks'"),
+            (is_module, "the name of a module, such as 'webhooks'"),
         ),
         ("webhooks.E002", "WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES", _FLAG),
         ("webhooks.E003", "WEBHOOKS_MAX_PAYLOAD_BYTES", _COUNT),
@@ -192,7 +74,7 @@ RULES = [
         (
             "webhooks.E008",
             "WEBHOOKS_RESPONSE_EXCERPT_BYTES",
-            (lambda value: value == 0 or _is_count(value), "a whole number, or 0"),
+            (lambda value: value == 0 or is_count(value), "a whole number, or 0"),
         ),
         ("webhooks.E009", "WEBHOOKS_LEASE_SECONDS", _SECONDS),
         ("webhooks.E010", "WEBHOOKS_BATCH_SIZE", _COUNT),
@@ -210,7 +92,10 @@ RULES = [
         (
             "webhooks.E018",
             "WEBHOOKS_RETRY_JITTER",
-            (lambda value: is_number(value) and 0 <= value < 1, "at least 0 and less than 1"),
+            (
+                lambda value: is_number(value) and 0 <= value < 1,
+                "at least 0 and less than 1",
+            ),
         ),
         ("webhooks.E019", "WEBHOOKS_RETRY_AFTER_CAP", _SECONDS_OR_0),
         ("webhooks.E020", "WEBHOOKS_EVENT_MAX_AGE", _SECONDS),
@@ -218,7 +103,10 @@ RULES = [
         (
             "webhooks.E022",
             "WEBHOOKS_RETENTION_DAYS",
-            (_is_retention, f"a dictionary of days, or None, for any of {', '.join(FINISHED)}"),
+            (
+                is_retention,
+                f"a dictionary of days, or None, for any of {', '.join(FINISHED)}",
+            ),
         ),
         ("webhooks.E024", "WEBHOOKS_HEALTH_FALL", _COUNT),
         ("webhooks.E025", "WEBHOOKS_HEALTH_RISE", _COUNT),
@@ -240,7 +128,7 @@ RULES = [
         (
             "webhooks.E037",
             "WEBHOOKS_NOTIFY",
-            (_is_notify, "a list of mail addresses, or a callable or its path"),
+            (is_notify, "a list of mail addresses, or a callable or its path"),
         ),
         ("webhooks.E038", "WEBHOOKS_NOTIFY_INTERVAL", _SECONDS_OR_0),
         ("webhooks.E039", "WEBHOOKS_ALLOWED_NETWORKS", _NETWORKS),
@@ -248,30 +136,36 @@ RULES = [
         (
             "webhooks.E041",
             "WEBHOOKS_ALLOWED_PORTS",
-            (_are_ports, "a list of ports from 1 to 65535, or None"),
+            (are_ports, "a list of ports from 1 to 65535, or None"),
         ),
         (
             "webhooks.E042",
             "WEBHOOKS_ENCRYPTION_KEYS",
-            (_are_keys, "a list of different keys from 'manage.py webhooks_generate_key'"),
+            (
+                are_keys,
+                "a list of different keys from 'manage.py webhooks_generate_key'",
+            ),
         ),
         ("webhooks.E043", "WEBHOOKS_KEY_OVERLAP", _SECONDS_OR_0),
         (
             "webhooks.E044",
             "WEBHOOKS_PROXY",
-            (_is_proxy, 'empty or the URL of a proxy, such as "http://proxy.internal:4750"'),
+            (
+                is_proxy,
+                'empty or the URL of a proxy, such as "http://proxy.internal:4750"',
+            ),
         ),
         (
             "webhooks.E045",
             "WEBHOOKS_CA_BUNDLE",
-            (_is_ca_bundle, "empty or the path of a file with certificates as PEM"),
+            (is_ca_bundle, "empty or the path of a file with certificates as PEM"),
         ),
         ("webhooks.E048", "WEBHOOKS_MAX_HOPS", _COUNT),
         ("webhooks.E049", "WEBHOOKS_REPLAY_RATE", _COUNT),
         (
             "webhooks.E050",
             "WEBHOOKS_ADMIN_SCOPE",
-            (_is_scope, "None, or a callable or its path"),
+            (is_scope, "None, or a callable or its path"),
         ),
         ("webhooks.E051", "WEBHOOKS_RECEIVING_REQUIRE_HTTPS", _FLAG),
         ("webhooks.E052", "WEBHOOKS_RECEIVING_MAX_BYTES", _COUNT),
@@ -283,7 +177,7 @@ RULES = [
             "webhooks.E057",
             "WEBHOOKS_INBOX_RETENTION_DAYS",
             (
-                _is_inbox_retention,
+                is_inbox_retention,
                 f"a dictionary of days, or None, for any of {', '.join(HANDLED)}",
             ),
         ),
@@ -292,13 +186,16 @@ RULES = [
         (
             "webhooks.E062",
             "WEBHOOKS_AUDIT_NOTIFY",
-            (_is_notify, "a list of mail addresses, or a callable or its path"),
+            (is_notify, "a list of mail addresses, or a callable or its path"),
         ),
         ("webhooks.E063", "WEBHOOKS_AUDIT_REPORTS_KEPT", _COUNT),
         (
             "webhooks.E064",
             "WEBHOOKS_FRESH_SHARE",
-            (lambda value: is_number(value) and 0 < value < 1, "above 0 and less than 1"),
+            (
+                lambda value: is_number(value) and 0 < value < 1,
+                "above 0 and less than 1",
+            ),
         ),
         ("webhooks.E067", "WEBHOOKS_RATE_LIMIT", _RATE_OR_NONE),
         ("webhooks.E068", "WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION", _COUNT_OR_NONE),
@@ -306,17 +203,17 @@ RULES = [
         (
             "webhooks.E072",
             "WEBHOOKS_METRICS_TOKEN",
-            (_is_token, "empty or a text of at least 16 ASCII characters"),
+            (is_token, "empty or a text of at least 16 ASCII characters"),
         ),
         (
             "webhooks.E073",
             "WEBHOOKS_METRICS_SUBSCRIPTIONS",
-            (lambda value: value == 0 or _is_count(value), "a whole number, or 0"),
+            (lambda value: value == 0 or is_count(value), "a whole number, or 0"),
         ),
         (
             "webhooks.E074",
             "WEBHOOKS_SEND_TRACEPARENT",
-            (_is_flag_or_callable, "True or False, or a callable or its path"),
+            (is_flag_or_callable, "True or False, or a callable or its path"),
         ),
     ]
 ]

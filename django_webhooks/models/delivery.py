@@ -17,18 +17,16 @@ index of due work holds what waits alone.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import models
 from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.translation import gettext, ngettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ..fields import DatabaseNow, uuid7
 from ..policies.health import NO_ANSWER
-from ..policies.ordering import EVERYTHING
 from .bulk_replay import BulkReplay
 from .endpoint import Endpoint
 from .event import Event, message_id
@@ -318,129 +316,6 @@ class Delivery(models.Model):
 
     def explain(self, now: datetime | None = None) -> str:
         """Return in one sentence what became of it, or why it waits and until when."""
-        now = now or timezone.now()
-        match self.status:
-            case self.Status.SUCCEEDED:
-                return gettext("Arrived at %(time)s on attempt %(number)d.") % {
-                    "time": _moment(self.finished_at),
-                    "number": self.attempts_made,
-                }
-            case self.Status.GIVEN_UP if self.reason == "loop":
-                return gettext(
-                    "Not sent, because %(number)d webhooks led to it, each causing the next; it "
-                    "can be replayed."
-                ) % {"number": self.event.hops}
-            case self.Status.GIVEN_UP:
-                return gettext(
-                    "Given up at %(time)s on attempt %(number)d (%(reason)s); it can be replayed."
-                ) % {
-                    "time": _moment(self.finished_at),
-                    "number": self.attempts_made,
-                    "reason": self.reason,
-                }
-            case self.Status.CANCELLED:
-                return gettext("Cancelled at %(time)s (%(reason)s).") % {
-                    "time": _moment(self.finished_at),
-                    "reason": self.reason or "-",
-                }
-        return self._explain_waiting(now)
+        from .explaining import explain  # it refers to deliveries
 
-    def _explain_waiting(self, now: datetime) -> str:
-        subscription = self.subscription
-        if subscription is not None and not subscription.is_active:
-            return gettext("Waits because its subscription is %(status)s; resume it to send.") % {
-                "status": str(subscription.get_status_display()).lower()
-            }
-        if self.lease_token is not None and self.due_at is not None and self.due_at > now:
-            return gettext("A worker is sending it, or returns it at %(time)s at the latest.") % {
-                "time": _moment(self.due_at)
-            }
-        if (first := self.waits_for()) is not None:
-            return self._explain_turn(first)
-        if self.due_at is None:
-            return self._explain_held(now)
-        if not self.attempts_made and self.due_at > now and subscription and subscription.limits:
-            return gettext(
-                "Waits because of the limit of its subscription (%(limit)s); its turn is at "
-                "%(time)s."
-            ) % {"limit": subscription.limit_words, "time": _moment(self.due_at)}
-        if not self.attempts_made:
-            return gettext("Waits for a worker since %(time)s.") % {"time": _moment(self.due_at)}
-        return gettext(
-            "Attempt %(number)d failed (%(reason)s); the next one is due at %(time)s."
-        ) % {
-            "number": self.attempts_made,
-            "reason": self.reason,
-            "time": _moment(self.due_at),
-        }
-
-    def _explain_turn(self, first: UUID) -> str:
-        if self.ordering_key == EVERYTHING:
-            text = gettext(
-                "Waits for its turn: delivery %(first)s of the same subscription goes first."
-            )
-        else:
-            text = gettext(
-                "Waits for its turn: delivery %(first)s with the same ordering key goes first."
-            )
-        return text % {"first": first}
-
-    def _explain_held(self, now: datetime) -> str:
-        if self.subscription is None:
-            return gettext("Waits without a subscription; cancel it.")
-        if self.subscription.unreadable_since is not None:
-            return gettext(
-                "Waits since %(since)s because the URL or a key of its subscription cannot be "
-                "decrypted; add the missing key to WEBHOOKS_ENCRYPTION_KEYS again."
-            ) % {"since": _moment(self.subscription.unreadable_since)}
-        doors = self.subscription.doors.select_related("endpoint")
-        usable = [door for door in doors if door.endpoint.is_usable]
-        if not usable:
-            return gettext("Waits because its subscription has no endpoint, or all are disabled.")
-        if any(door.flows for door in usable) and self.subscription.limits:
-            return self._explain_limit(self.subscription, now)
-        if any(door.is_active for door in usable):
-            return gettext("Waits because older deliveries go first after an outage.")
-        since = _moment(max(door.failing_since or door.since for door in usable))
-        if any(door.state == "trial" for door in usable):
-            return gettext(
-                "Waits because all endpoints of its subscription have failed since %(since)s; "
-                "one delivery at a time is tried now."
-            ) % {"since": since}
-        return gettext(
-            "Waits because all endpoints of its subscription have failed since %(since)s; "
-            "one delivery is tried at %(time)s at the earliest."
-        ) % {
-            "since": since,
-            "time": _moment(min(door.hold_until or door.since for door in usable)),
-        }
-
-    def _explain_limit(self, subscription: Subscription, now: datetime) -> str:
-        from .flow import COUNTED, Flow  # it refers to deliveries
-
-        older = cast("DeliveryQuerySet", subscription.deliveries.all()).held()
-        count = older.filter(pk__lt=self.pk)[:COUNTED].count()
-        flow = Flow.objects.filter(pk=subscription.pk).first() or Flow(subscription=subscription)
-        values = {"limit": subscription.limit_words, "count": count}
-        moment = flow.moment_behind(count, now=now)
-        if moment is None:
-            text = ngettext(
-                "Waits because of the limit of its subscription (%(limit)s); %(count)d other "
-                "goes first.",
-                "Waits because of the limit of its subscription (%(limit)s); %(count)d others "
-                "go first.",
-                count,
-            )
-            return text % values
-        text = ngettext(
-            "Waits because of the limit of its subscription (%(limit)s); %(count)d other goes "
-            "first, and its turn is at about %(time)s.",
-            "Waits because of the limit of its subscription (%(limit)s); %(count)d others go "
-            "first, and its turn is at about %(time)s.",
-            count,
-        )
-        return text % {**values, "time": _moment(moment)}
-
-
-def _moment(moment: datetime | None) -> str:
-    return date_format(timezone.localtime(moment), "Y-m-d H:i:s") if moment else "-"
+        return explain(self, now or timezone.now())

@@ -6,22 +6,17 @@ time (``hmac.compare_digest``), over the bytes of the body as they came.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import hmac
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from .. import signing
 from ..exceptions import VerificationFailed
 from ..inbox.message import Message
+from . import proofs
 
 JSON_TYPES = ("application/json",)
-#: Longest id of a message that is taken.
-MAX_ID = 200
 
 
 class Scheme(Protocol):
@@ -87,7 +82,7 @@ class StandardWebhooks:
         signing.verify(secrets=secrets, headers=found, body=body, tolerance=tolerance, now=now)
         return Message(
             scheme=self.name,
-            id=_id(found["webhook-id"]),
+            id=proofs.message_id(found["webhook-id"]),
             body=body,
             timestamp=int(found["webhook-timestamp"]),
             headers=headers,
@@ -118,13 +113,18 @@ class GitHub:
         tolerance: int,
     ) -> Message:
         """See :class:`Scheme`."""
-        version, _, offered = _header(headers, "x-hub-signature-256").partition("=")
+        version, _, offered = proofs.header(headers, "x-hub-signature-256").partition("=")
         if version != "sha256":
             raise VerificationFailed("The X-Hub-Signature-256 does not begin with sha256=.")
-        _check(_hex(offered), (hmac.digest(key, body, "sha256") for key in _keys(secrets)))
+        proofs.check(
+            proofs.from_hex(offered),
+            (hmac.digest(key, body, "sha256") for key in proofs.keys(secrets)),
+        )
         return Message(
             scheme=self.name,
-            id=_digest(body) if self.id_from_body else _id(_header(headers, "x-github-delivery")),
+            id=proofs.digest(body)
+            if self.id_from_body
+            else proofs.message_id(proofs.header(headers, "x-github-delivery")),
             body=body,
             headers=headers,
         )
@@ -152,19 +152,21 @@ class Stripe:
         tolerance: int,
     ) -> Message:
         """See :class:`Scheme`."""
-        pairs = [part.partition("=") for part in _header(headers, "stripe-signature").split(",")]
+        pairs = [
+            part.partition("=") for part in proofs.header(headers, "stripe-signature").split(",")
+        ]
         times = [value for name, _, value in pairs if name.strip() == "t"]
         if len(times) != 1:
             raise VerificationFailed("The Stripe-Signature has not one timestamp.")
-        timestamp = _timestamp(times[0], now=now, tolerance=tolerance)
+        timestamp = proofs.timestamp(times[0], now=now, tolerance=tolerance)
         signed = f"{times[0]}.".encode() + body
-        expected = [hmac.digest(key, signed, "sha256") for key in _keys(secrets)]
+        expected = [hmac.digest(key, signed, "sha256") for key in proofs.keys(secrets)]
         # Other versions, such as the v0 of test events, prove nothing.
-        offered = [_hex(value) for name, _, value in pairs if name.strip() == "v1"]
-        _check_any(offered, expected)
+        offered = [proofs.from_hex(value) for name, _, value in pairs if name.strip() == "v1"]
+        proofs.check_any(offered, expected)
         return Message(
             scheme=self.name,
-            id=_id(_named(body, "id")),
+            id=proofs.message_id(proofs.named(body, "id")),
             body=body,
             timestamp=timestamp,
             headers=headers,
@@ -193,21 +195,24 @@ class Slack:
         tolerance: int,
     ) -> Message:
         """See :class:`Scheme`."""
-        written = _header(headers, "x-slack-request-timestamp")
-        timestamp = _timestamp(written, now=now, tolerance=tolerance)
-        version, _, offered = _header(headers, "x-slack-signature").partition("=")
+        written = proofs.header(headers, "x-slack-request-timestamp")
+        timestamp = proofs.timestamp(written, now=now, tolerance=tolerance)
+        version, _, offered = proofs.header(headers, "x-slack-signature").partition("=")
         if version != "v0":
             raise VerificationFailed("The X-Slack-Signature does not begin with v0=.")
         signed = f"v0:{written}:".encode() + body
-        _check(_hex(offered), (hmac.digest(key, signed, "sha256") for key in _keys(secrets)))
+        proofs.check(
+            proofs.from_hex(offered),
+            (hmac.digest(key, signed, "sha256") for key in proofs.keys(secrets)),
+        )
         try:
-            message_id = _named(body, "event_id")
+            message_id = proofs.named(body, "event_id")
         except VerificationFailed:
             # Commands and interactions are forms without an id.
-            message_id = _digest(signed)
+            message_id = proofs.digest(signed)
         return Message(
             scheme=self.name,
-            id=_id(message_id),
+            id=proofs.message_id(message_id),
             body=body,
             timestamp=timestamp,
             headers=headers,
@@ -239,11 +244,13 @@ class Shopify:
     ) -> Message:
         """See :class:`Scheme`."""
         named = "x-shopify-webhook-id"
-        offered = _base64(_header(headers, "x-shopify-hmac-sha256"))
-        _check(offered, (hmac.digest(key, body, "sha256") for key in _keys(secrets)))
+        offered = proofs.from_base64(proofs.header(headers, "x-shopify-hmac-sha256"))
+        proofs.check(offered, (hmac.digest(key, body, "sha256") for key in proofs.keys(secrets)))
         return Message(
             scheme=self.name,
-            id=_digest(body) if self.id_from_body else _id(_header(headers, named)),
+            id=proofs.digest(body)
+            if self.id_from_body
+            else proofs.message_id(proofs.header(headers, named)),
             body=body,
             headers=headers,
         )
@@ -278,83 +285,15 @@ class Token:
         tolerance: int,
     ) -> Message:
         """See :class:`Scheme`."""
-        value = _header(headers, self.header.lower())
+        value = proofs.header(headers, self.header.lower())
         if not value.startswith(self.prefix):
             raise VerificationFailed(f"The {self.header} header does not begin as agreed.")
         offered = value.removeprefix(self.prefix).encode("utf-8", "surrogatepass")
-        _check(offered, _keys(secrets))
-        own = _header(headers, self.id_header.lower()) if self.id_header else ""
+        proofs.check(offered, proofs.keys(secrets))
+        own = proofs.header(headers, self.id_header.lower()) if self.id_header else ""
         return Message(
             scheme=self.name,
-            id=_id(own or _digest(body)),
+            id=proofs.message_id(own or proofs.digest(body)),
             body=body,
             headers=headers,
         )
-
-
-def _header(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name, "").strip()
-    if not value:
-        raise VerificationFailed(f"The request has no {name} header.")
-    return value
-
-
-def _keys(secrets: Iterable[str]) -> list[bytes]:
-    # An empty secret would let everybody in.
-    return [one.encode() for one in secrets if one]
-
-
-def _check(offered: bytes, expected: Iterable[bytes]) -> None:
-    _check_any([offered], list(expected))
-
-
-def _check_any(offered: Sequence[bytes], expected: Sequence[bytes]) -> None:
-    # Each is compared, whichever holds.
-    held = [hmac.compare_digest(one, other) for one in offered for other in expected]
-    if not any(held):
-        raise VerificationFailed("No signature of this request was made with a known secret.")
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _hex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text) if text.isascii() and text.isalnum() else b""
-    except ValueError:
-        return b""
-
-
-def _base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _timestamp(text: str, *, now: float, tolerance: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise VerificationFailed("The timestamp is not a number of seconds.")
-    if abs(now - int(text)) > tolerance:
-        raise VerificationFailed(
-            f"The timestamp is more than {tolerance} seconds from now; check both clocks."
-        )
-    return int(text)
-
-
-def _named(body: bytes, name: str) -> str:
-    try:
-        found = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        found = None
-    value = found.get(name) if isinstance(found, dict) else None
-    if not isinstance(value, str) or not value:
-        raise VerificationFailed(f"The body is no JSON object with a text {name!r}.")
-    return value
-
-
-def _id(text: str) -> str:
-    if len(text) > MAX_ID or not text.isprintable() or not text.isascii():
-        raise VerificationFailed("The id of the message is too long, or not plain text.")
-    return text
