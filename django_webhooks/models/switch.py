@@ -43,12 +43,14 @@ class SwitchQuerySet(models.QuerySet["Switch"]):
         """Make the door active that the policy chooses, and return the switch, if it is one.
 
         ``doors`` are the locked rows of the subscription. ``by`` names the person who caused it.
-        What is held is released: ``slowly``, beginning with one delivery, after an outage.
+        What is held is released: ``slowly``, beginning with one delivery, after an outage. A slow
+        start that is not over goes on at the door that the traffic goes to.
         """
         before = next((door for door in doors if door.is_active), None)
         after = choice(subscription, doors)
         if after is before:
             return None
+        ramp = before.ramp if before is not None and slowly else None
         _flag(before, None, using=self.db)
         _flag(after, True, using=self.db)
         deliveries = cast("DeliveryQuerySet", subscription.deliveries.using(self.db))
@@ -56,6 +58,10 @@ class SwitchQuerySet(models.QuerySet["Switch"]):
         is_tried = any(door.state == Health.State.TRIAL for door in doors)
         if before is not None and (after is not None or is_tried):
             deliveries.bring_forward(now=now)
+            if after is not None and ramp is not None:
+                # What is held is still released by nothing else.
+                after.ramp = ramp
+                after.save(using=self.db, update_fields=["ramp"])
         elif after is not None and slowly and (by_hand or not is_first):
             # The delivery that was tried releases the next ones; by hand nothing was tried.
             after.ramp = (deliveries.release(limit=1) or None) if by_hand else 0

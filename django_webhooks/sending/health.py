@@ -125,15 +125,20 @@ class Weighing:
     def _follow(
         self, subscription: Subscription, results: Sequence[Result], active: Health | None
     ) -> None:
-        """Let deliveries follow: what failed elsewhere goes to the active endpoint at once."""
+        """Let these deliveries follow: what failed elsewhere goes to the active endpoint at once.
+
+        Others, which failed at the active endpoint, wait as long as they were told to.
+        """
         if active is None:
             return
         deliveries = cast("DeliveryQuerySet", subscription.deliveries.using(self.using))
-        if any(
-            evidence(one) is Evidence.FAILING and one.job.endpoint.pk != active.endpoint_id
+        failed_elsewhere = [
+            one.job.delivery.pk
             for one in results
-        ) and not any(one.job.doors > 1 for one in results):
-            deliveries.bring_forward(now=self.now)
+            if evidence(one) is Evidence.FAILING and one.job.endpoint.pk != active.endpoint_id
+        ]
+        if failed_elsewhere and not any(one.job.doors > 1 for one in results):
+            deliveries.filter(pk__in=failed_elsewhere).bring_forward(now=self.now)
         arrived = sum(
             evidence(one) is Evidence.WELL and one.job.endpoint.pk == active.endpoint_id
             for one in results

@@ -222,6 +222,26 @@ class TestFailback:
         assert Delivery.objects.waiting().count() == 0
         assert causes() == ["failover"]
 
+    def test_a_trial_that_fails_leaves_alone_what_waits_at_the_backup(self, pair, clock):
+        _, primary, backup = pair
+        self.fall(primary, clock)
+        backup.answers = [Answer(503, {"Retry-After": "3600"})]
+        record(1, since=5)
+        drain(clock)
+        [waits] = Delivery.objects.waiting()
+        backup.answers = [Answer(204)]
+        backup.requests.clear()
+        rise(clock)
+        primary.answers = [Answer(500)]
+        record(1, since=6)
+        clock.move(minutes=1)
+
+        drain(clock)
+
+        # What was tried at the primary followed at once; the other was told to wait.
+        assert len(primary.requests) == len(backup.requests) == 1
+        assert Delivery.objects.waiting().get().due_at == waits.due_at
+
     def test_staying_is_left_by_hand(self, pair, clock):
         subscription, primary, backup = pair
         subscription.failback = "stay"
@@ -352,6 +372,36 @@ class TestAllDown:
         assert causes() == ["outage", "recovery"]
         door = Health.objects.get()
         assert (door.state, door.ramp, door.failing_since) == ("healthy", None, None)
+
+    def test_a_fail_back_during_a_slow_start_goes_on_with_it(self, pair, clock):
+        _, primary, backup = pair
+        primary.answers = backup.answers = [Answer(500)]
+        record(40)
+        drain(clock)
+        clock.move(minutes=1)
+        drain(clock)
+        assert Delivery.objects.held().count() == 40
+        rise(clock, hold=3600)
+        # The backup has recovered; its slow start has only begun when the primary has as well.
+        Health.objects.filter(endpoint__position=1).update(
+            state="healthy", failing_since=None, is_active=True, ramp=2
+        )
+        Delivery.objects.update(due_at=None)
+        assert Health.objects.get(endpoint__position=0).state == "trial"
+        primary.answers = backup.answers = [Answer(204)]
+        record(1, since=40)
+        Delivery.objects.filter(pk=Delivery.objects.order_by("pk").first().pk).update(
+            due_at=clock()
+        )
+
+        for _ in range(3):
+            clock.move(minutes=1)
+            drain(clock)
+            upkeep.nudge(now=clock())
+
+        assert active().url == primary.url
+        assert Delivery.objects.succeeded().count() == 41
+        assert Health.objects.get(is_active=True).ramp is None
 
     def test_a_trial_that_nothing_tries_is_given_a_delivery_by_the_sweep(self, clock):
         with receiving(500) as receiver:
