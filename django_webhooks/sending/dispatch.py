@@ -67,6 +67,9 @@ def drain(
         if delivery_ids:
             run.take(ids=delivery_ids)
         run.work()
+    except DatabaseError:
+        run.save_results()
+        raise
     finally:
         run.window.close()
         run.pacer.end()
@@ -94,6 +97,8 @@ class _Run:
         self._found = 0
         self._has_withdrawn = False
         self._next_at: datetime | None = None
+        #: Results that the database did not take.
+        self._unrecorded: list[Result] = []
         #: Subscriptions with their endpoints as they were last read.
         self._subscriptions: dict[UUID, Subscription] = {}
         self._routes: dict[UUID, tuple[Subscription, routes.Route]] = {}
@@ -116,6 +121,26 @@ class _Run:
                     break
                 self._found = 1
         self._sum_up()
+
+    def save_results(self) -> None:
+        """Record what is under way, once more, after the database failed; take nothing more.
+
+        A result that is not recorded is a request that is repeated.
+        """
+        unbegun = [_Unbegun(job) for job, _ in self.window.withdraw()]
+        results = self._unrecorded
+        while not self.window.is_empty:
+            for one in self.window.collect(timeout=TICK):
+                if isinstance(one, Result):
+                    results.append(one)
+                else:
+                    unbegun.append(one)
+        try:
+            if results:
+                ledger.record(results, now=self.clock(), using=self.using)
+            self._let_go(unbegun)
+        except DatabaseError as error:
+            logger.warning("%d attempts could not be recorded: %s", len(results), error)
 
     def _sum_up(self) -> None:
         """Say what is left, and when to look again."""
@@ -240,7 +265,9 @@ class _Run:
         finished = [one for one in results if isinstance(one, Result)]
         if not finished:
             return
+        self._unrecorded = finished
         recorded = ledger.record(finished, now=self.clock(), using=self.using)
+        self._unrecorded = []
         if recorded.changed:
             self._refresh(recorded.changed)
         if recorded.changed or recorded.released:

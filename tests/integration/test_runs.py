@@ -84,6 +84,70 @@ def test_a_database_that_fails_ends_the_run_and_its_threads(clock, monkeypatch):
     assert Delivery.objects.get().lease_token is not None
 
 
+def test_results_are_recorded_although_the_database_failed_meanwhile(clock, monkeypatch):
+    """The database fails for a moment while a request is under way: it is not sent again."""
+    real, calls = dispatch.leases.take, []
+
+    def take(**options):
+        calls.append(options)
+        if len(calls) == 2:
+            raise OperationalError("a connection that broke")
+        return real(**options)
+
+    with receiving(Answer(204, delay=0.3)) as receiver:
+        delivery = factories.delivery(receiver.url)
+        monkeypatch.setattr(dispatch.leases, "take", take)
+        with pytest.raises(OperationalError, match="broke"):
+            dispatch.drain([delivery.pk], clock=clock)
+
+    delivery.refresh_from_db()
+    assert (delivery.status, len(receiver.requests)) == ("succeeded", 1)
+
+
+def test_a_result_that_the_database_did_not_take_is_offered_once_more(clock, monkeypatch):
+    real, calls = dispatch.ledger.record, []
+
+    def record(results, **options):
+        calls.append(len(results))
+        if len(calls) == 1:
+            raise OperationalError("gone")
+        return real(results, **options)
+
+    with receiving(204) as receiver:
+        delivery = factories.delivery(receiver.url)
+        monkeypatch.setattr(dispatch.ledger, "record", record)
+        with pytest.raises(OperationalError):
+            dispatch.drain(clock=clock)
+
+    delivery.refresh_from_db()
+    assert (delivery.status, calls) == ("succeeded", [1, 1])
+
+
+def test_what_was_not_begun_when_the_database_failed_is_due_again(clock, monkeypatch, settings):
+    settings.WEBHOOKS_MAX_IN_FLIGHT = settings.WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT = 1
+    real = dispatch._Run._has_room
+    calls = []
+
+    def has_room(run):
+        calls.append(run)
+        if len(calls) == 2:
+            raise OperationalError("a connection that broke")
+        return real(run)
+
+    with receiving(Answer(204, delay=0.3)) as receiver:
+        factories.subscription(url=receiver.url)
+        for number in range(3):
+            factories.record(data={"id": number})
+        monkeypatch.setattr(dispatch._Run, "_has_room", has_room)
+        with pytest.raises(OperationalError):
+            dispatch.drain(clock=clock)
+
+    assert Delivery.objects.succeeded().count() == len(receiver.requests) >= 1
+    waiting = Delivery.objects.waiting()
+    assert waiting.count() == 3 - len(receiver.requests)
+    assert not waiting.filter(lease_token__isnull=False).exists()
+
+
 def test_settings_that_make_no_sense_end_the_run_rather_than_hanging_it(clock, settings):
     delivery = factories.delivery()
     settings.WEBHOOKS_TIMEOUT = "15"
