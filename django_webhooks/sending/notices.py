@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -62,7 +63,10 @@ def are_pending(*, using: str | None = None, now: datetime | None = None) -> boo
 
 
 def tell(*, using: str | None = None, now: datetime | None = None) -> int:
-    """Tell what is to be told, and return how many events and mails that were."""
+    """Tell what is to be told, and return how many events and mails that were.
+
+    A mail that fails is sent by the next call; its error is raised when all the others are sent.
+    """
     using = using or outbox.database()
     now = now or timezone.now()
     told = 0
@@ -70,11 +74,23 @@ def tell(*, using: str | None = None, now: datetime | None = None) -> int:
         told += _tell_door(door, using=using)
     for switch in _untold_switches(using).select_related("subscription")[:BATCH]:
         told += _tell_switch(switch, now=now, using=using)
-    for subscription in _untold_stages(using)[:BATCH]:
-        told += _tell_stage(subscription, using=using)
+    mails = [
+        partial(_mail_stage, subscription, using=using)
+        for subscription in _untold_stages(using)[:BATCH]
+    ]
     _forget_told(using, now)
-    for subscription in _untold_trouble(using, now)[:BATCH]:
-        told += _mail_trouble(subscription, now=now, using=using)
+    mails += [
+        partial(_mail_trouble, subscription, now=now, using=using)
+        for subscription in _untold_trouble(using, now)[:BATCH]
+    ]
+    failures = []
+    for mail in mails:
+        try:
+            told += mail()
+        except Exception as error:  # An address that is refused must not silence the others.
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return told
 
 
@@ -93,6 +109,10 @@ def disable_long_down(*, using: str | None = None, now: datetime | None = None) 
         .active()
         .filter(Exists(doors), ~Exists(doors.filter(failing_since__isnull=True)))
     )
+    # Who recovered is warned anew the next time.
+    Subscription.objects.using(using).active().filter(
+        ~Exists(doors) | Exists(doors.filter(failing_since__isnull=True)), down_warnings__gt=0
+    ).update(down_warnings=0, told_stage=0)
     disabled = 0
     for subscription in down.prefetch_related("doors__endpoint"):
         usable = (door for door in subscription.doors.all() if door.endpoint.is_usable)
@@ -111,12 +131,14 @@ def _reach(subscription: Subscription, stage: int, *, since: datetime, using: st
         if not rows.filter(down_warnings__lt=stage).update(down_warnings=stage):
             return 0  # Another worker did.
         if not is_over:
+            _emit_stage(FAILING, subscription, stage, using=using)
             return 0
         reason = gettext("All endpoints have failed since %(since)s.") % {
             "since": since.isoformat(timespec="seconds")
         }
         subscription.down_warnings = stage
         subscription.disable(reason)
+        _emit_stage(DISABLED, subscription, stage, using=using)
         transaction.on_commit(
             lambda: (
                 signals.subscription_disabled.send_robust(
@@ -191,15 +213,18 @@ def _tell_switch(switch: Switch, *, now: datetime, using: str) -> int:
         return _emit(SWITCHED, switch.subscription, data, about=[], using=using)
 
 
-def _tell_stage(subscription: Subscription, *, using: str) -> int:
-    stage = subscription.down_warnings
-    rows = Subscription.objects.using(using).filter(pk=subscription.pk, told_stage__lt=stage)
+def _emit_stage(
+    kind: catalog.EventType, subscription: Subscription, stage: int, *, using: str
+) -> None:
+    _emit(kind, subscription, {"share": STAGES[stage - 1]}, about=[], using=using)
+
+
+def _mail_stage(subscription: Subscription, *, using: str) -> int:
+    stage, before = subscription.down_warnings, subscription.told_stage
+    rows = Subscription.objects.using(using).filter(pk=subscription.pk)
+    if not rows.filter(told_stage__lt=stage).update(told_stage=stage):
+        return 0
     is_over = stage == len(STAGES)
-    with transaction.atomic(using=using):
-        if not rows.update(told_stage=stage):
-            return 0
-        kind = DISABLED if is_over else FAILING
-        count = _emit(kind, subscription, {"share": STAGES[stage - 1]}, about=[], using=using)
     subject = (
         gettext("Webhooks: %(name)s is disabled")
         if is_over
@@ -210,7 +235,11 @@ def _tell_stage(subscription: Subscription, *, using: str) -> int:
         "time after which it is disabled. Nothing is lost: its deliveries are kept, and flow when "
         "an endpoint answers or, once it is disabled, when it is resumed in the admin."
     )
-    return count + _mail(subscription, subject, body, share=round(STAGES[stage - 1] * 100))
+    try:
+        return _mail(subscription, subject, body, share=round(STAGES[stage - 1] * 100))
+    except Exception:
+        rows.filter(told_stage=stage).update(told_stage=before)
+        raise
 
 
 def _emit(

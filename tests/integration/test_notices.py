@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
 
 import django
 import pytest
@@ -189,6 +190,26 @@ class TestMails:
 
         assert notices.tell(now=clock()) == 1
 
+    def test_an_address_that_is_refused_silences_nobody_else(self, clock, settings, monkeypatch):
+        settings.WEBHOOKS_NOTIFY = lambda subscription: [f"{subscription.name}@example.com"]
+        for name in ("a", "b"):
+            failing(factories.subscription(name=name), since=clock())
+        real = notices.send_mail
+
+        def send_mail(subject, body, sender, recipients):
+            if recipients == ["a@example.com"]:
+                raise SMTPRecipientsRefused({"a@example.com": (550, b"no such user")})
+            return real(subject, body, sender, recipients)
+
+        monkeypatch.setattr(notices, "send_mail", send_mail)
+        with pytest.raises(SMTPRecipientsRefused):
+            notices.tell(now=clock())
+        assert [one.to for one in mail.outbox] == [["b@example.com"]]
+        monkeypatch.setattr(notices, "send_mail", real)
+
+        assert notices.tell(now=clock()) == 1
+        assert [one.to for one in mail.outbox] == [["b@example.com"], ["a@example.com"]]
+
 
 class TestDisabling:
     def step(self, clock):
@@ -227,6 +248,50 @@ class TestDisabling:
         assert broken.status_reason.startswith("All endpoints have failed since ")
         assert len(seen) == 1
         assert Delivery.objects.waiting().count() == 1
+
+    def test_a_warning_that_could_not_be_mailed_is_mailed_later(self, clock, settings):
+        settings.WEBHOOKS_NOTIFY = ["ops@example.com"]
+        factories.subscription(name="operations", event_types=["webhooks.subscription.*"])
+        broken = factories.subscription()
+        failing(broken, since=clock())
+        notices.tell(now=clock())
+        clock.move(hours=61)
+        notices.disable_long_down(now=clock())
+        mail.outbox.clear()
+        mail_by(settings, "smtp", host="127.0.0.1", port=9)
+        with pytest.raises(OSError, match="refused"):
+            notices.tell(now=clock())
+        mail_by(settings, "locmem")
+
+        assert notices.tell(now=clock()) == 1
+        assert notices.tell(now=clock()) == 0
+
+        assert [one.subject for one in mail.outbox] == ["Webhooks: CRM will be disabled"]
+        # Programs were told when it was decided, and once.
+        assert told() == [
+            (
+                "webhooks.subscription.failing",
+                {"subscription": str(broken.pk), "name": "CRM", "share": 0.5},
+            )
+        ]
+
+    def test_who_recovered_is_warned_anew(self, clock, settings):
+        settings.WEBHOOKS_NOTIFY = ["ops@example.com"]
+        broken = factories.subscription()
+        warned = []
+        for _ in range(2):
+            failing(broken, since=clock())
+            clock.move(hours=61)
+            mail.outbox.clear()
+            self.step(clock)
+            warned.append([one.subject.partition("CRM ")[2] for one in mail.outbox])
+            well(broken)
+            clock.move(hours=1)
+            self.step(clock)
+
+        assert [set(one) for one in warned] == [{"has trouble", "will be disabled"}] * 2
+        broken.refresh_from_db()
+        assert (broken.down_warnings, broken.told_stage) == (0, 0)
 
     def test_one_endpoint_that_is_well_is_enough(self, clock):
         broken = factories.subscription()
