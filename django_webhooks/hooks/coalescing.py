@@ -87,6 +87,9 @@ def tell(
     if memory.is_new and action == "updated":
         action = "created"
     if row is not None and row.type == hook.event_type("updated"):
+        if action == "updated" and not changed and not isinstance(row.data, dict):
+            # What changed before is not written there, and it stands.
+            return
         changed = sorted({*changed, *_changed_before(row)})
     draft = None
     if not (memory.is_new and action == "deleted"):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import Enum
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connections, models
@@ -25,6 +25,7 @@ MAX_KEPT = 200
 FEW = 4
 
 _Text = tuple[str, tuple[Any, ...]]
+Text = TypeVar("Text")
 _selects: dict[Hashable, _Text | None] = {}
 _inserts: dict[Hashable, str] = {}
 _rows: dict[Hashable, tuple[str, dict[int, Any]] | None] = {}
@@ -62,9 +63,7 @@ def select(
     Queries with the same key and as many texts differ in nothing but the texts.
     """
     shape = (key, len(texts), using)
-    if shape not in _selects:
-        _keep(_selects, shape, _text_of(make, len(texts), using=using))
-    text = _selects[shape]
+    text = _kept(_selects, shape, lambda: _text_of(make, len(texts), using=using))
     if text is None:
         sql, params = make(texts).query.get_compiler(using).as_sql()
     else:
@@ -84,9 +83,7 @@ def row(
     """
     connection = connections[using]
     shape = (model, *names, using)
-    if shape not in _rows:
-        _keep(_rows, shape, _row_of(model, key, names, connection))
-    text = _rows[shape]
+    text = _kept(_rows, shape, lambda: _row_of(model, key, names, connection))
     if text is None:
         # The key is unique: the order that the model likes, or first(), would cost for nothing.
         found = model._base_manager.using(using).filter(pk=key).order_by().values(*names)
@@ -224,9 +221,8 @@ def _insert_of(row: models.Model, connection: BaseDatabaseWrapper) -> tuple[str,
             marks.append("%s")
             params.append(value if is_plain else field.get_db_prep_save(value, connection))
     shape = (type(row), *marks, connection.alias)
-    if shape not in _inserts:
-        _keep(_inserts, shape, _text_of_insert(type(row), marks, connection))
-    return _inserts[shape], params
+    text = _kept(_inserts, shape, lambda: _text_of_insert(type(row), marks, connection))
+    return text, params
 
 
 @cache
@@ -262,7 +258,13 @@ def _text_of_insert(
     return f"INSERT INTO {table} ({columns}) VALUES ({values})"  # nosec B608  # names of ours
 
 
-def _keep(kept: dict[Hashable, Any], shape: Hashable, text: Any) -> None:
+def _kept(kept: dict[Hashable, Text], shape: Hashable, make: Callable[[], Text]) -> Text:
+    """Return what is kept of a shape, made where it is not; other threads may clear all of it."""
+    try:
+        return kept[shape]
+    except KeyError:
+        text = make()
     if len(kept) >= MAX_KEPT:
         kept.clear()
     kept[shape] = text
+    return text

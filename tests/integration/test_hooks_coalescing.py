@@ -122,6 +122,14 @@ class TestChanges:
 
         assert told() == [("order.updated", ["new"])]
 
+    @registered(Order, coalesce=True, watch=["status"], payload=lambda self, order: [order.status])
+    def test_data_of_ones_own_stands_where_nothing_else_changes(self, order):
+        with transaction.atomic():
+            change(order, status="paid")
+            change(order, number="A1")
+
+        assert told() == [("order.updated", ["paid"])]
+
     @registered(Order, coalesce=True)
     def test_two_objects_are_two_events(self, order):
         with transaction.atomic():

@@ -209,6 +209,22 @@ def test_what_is_kept_is_bounded(monkeypatch):
     assert len(statements._selects) <= 3
 
 
+def test_another_thread_may_forget_all_at_any_moment(monkeypatch):
+    class Forgetful(dict):
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value)
+            self.clear()
+
+    for kept in ("_selects", "_rows", "_inserts"):
+        monkeypatch.setattr(statements, kept, Forgetful())
+    subscription = factories.subscription(event_types=["order.paid"])
+
+    assert len(select(exactly, ["order.paid"])) == 1
+    row = statements.row(Subscription, subscription.pk, ["name"], using="default")
+    assert row == {"name": "CRM"}
+    assert len(factories.record()) == 1
+
+
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="keys are text there anyway")
 def test_listeners_have_keys_of_the_right_type():
     subscription = factories.subscription(event_types=["order.paid"])
