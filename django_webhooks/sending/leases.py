@@ -53,17 +53,14 @@ def take(
     """
     token = uuid.uuid4()
     until = now + timedelta(seconds=settings.WEBHOOKS_LEASE_SECONDS)
-    rows = Delivery.objects.using(using)
-    due, taken = rows, rows.filter(due_at__lte=now)
     if ids is not None and len(ids) == 1:
         # What an idle system is mostly asked for: one statement, whose condition decides.
         (key,) = ids
-        deliveries = loading.take(key, token=token, until=until, now=now, using=using)
-        free = taken.filter(pk=key, ordering_key="")
-        if deliveries is None and free.update(lease_token=token, due_at=until):
-            deliveries = loading.deliveries(ids, token=token, using=using)
+        deliveries = _take_one(key, token=token, until=until, now=now, using=using)
         if deliveries:
             return Lease(token=token, until=until, deliveries=deliveries, found=len(deliveries))
+    rows = Delivery.objects.using(using)
+    due, taken = rows, rows.filter(due_at__lte=now)
     if ids is not None:
         due = due.filter(pk__in=list(ids))
     if except_subscriptions:
@@ -83,6 +80,19 @@ def take(
         keys += turns.take(candidates, token=token, now=now, until=until, using=using)
     leased = loading.deliveries(keys, token=token, using=using) if keys else []
     return Lease(token=token, until=until, deliveries=leased, found=len(found))
+
+
+def _take_one(
+    key: UUID, *, token: UUID, until: datetime, now: datetime, using: str
+) -> list[Delivery]:
+    """Lease a due delivery that has no lane, and return it; none where it is none such."""
+    taken = loading.take(key, token=token, until=until, now=now, using=using)
+    if taken is not None:
+        return taken
+    free = Delivery.objects.using(using).filter(pk=key, ordering_key="", due_at__lte=now)
+    if free.update(lease_token=token, due_at=until):
+        return loading.deliveries([key], token=token, using=using)
+    return []
 
 
 def give_back(deliveries: Collection[Delivery], *, now: datetime, using: str) -> int:

@@ -57,30 +57,52 @@ def take(
     if connection.vendor != "postgresql":
         return None
     text = _text(Delivery, "id", ("event", "subscription"), using)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # Names of ours alone.
-            f"WITH taken AS (UPDATE {text.table} SET lease_token = %s, due_at = %s "  # nosec B608
-            "WHERE id = %s AND due_at <= %s AND ordering_key = '' RETURNING *) "
-            f"SELECT {text.columns} FROM taken AS {text.table}{text.joined}",
-            [token, until, key, now],
-        )
-        rows = cursor.fetchall()
-    taken: list[Delivery] = [_row(text, values, connection, using=using) for values in rows]
-    _complete(
-        {one.subscription.pk: one.subscription for one in taken if one.subscription}, using=using
+    # Names of ours alone.
+    sql = (
+        f"WITH taken AS (UPDATE {text.table} SET lease_token = %s, due_at = %s "  # nosec B608
+        "WHERE id = %s AND due_at <= %s AND ordering_key = '' RETURNING *) "
+        f"SELECT {text.columns} FROM taken t0{text.joined}"
     )
+    params: list[Any] = [token, until, key, now]
+    parts = [_text(model, "subscription", follow, using) for model, follow in _BELONGINGS]
+    if is_whole := _gives_several_results(connection):
+        # Each trip costs an idle system more than what it asks for.
+        its = f"(SELECT subscription_id FROM {text.table} WHERE id = %s)"  # nosec B608
+        sql = "; ".join([sql, *(f"{part.select} {its}" for part in parts)])
+        params += [key] * len(parts)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        rows = cursor.fetchall()
+        belongings = [cursor.nextset() and cursor.fetchall() for _ in parts] if is_whole else []
+    taken: list[Delivery] = [_row(text, values, connection, using=using) for values in rows]
+    found = {one.subscription.pk: one.subscription for one in taken if one.subscription}
+    if not is_whole:
+        _complete(found, using=using)
+    for part, values in zip(parts, belongings, strict=False):
+        own = [_row(part, one, connection, using=using) for one in values]
+        _hand_out(found, part.parts[0].model, own, using=using)
     return taken
+
+
+#: What belongs to a subscription, each with the row that it refers to.
+_BELONGINGS: tuple[tuple[type[Endpoint | SigningKey], tuple[str, ...]], ...] = (
+    (Endpoint, ("health",)),
+    (SigningKey, ()),
+)
+
+
+def _gives_several_results(connection: Any) -> bool:
+    """Say whether one call may have several statements, each with rows of its own."""
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    return bool(is_psycopg3 and not connection.features.uses_server_side_binding)
 
 
 def _complete(found: dict[UUID, Subscription], *, using: str) -> None:
     """Let subscriptions know their endpoints, the health of these, and their keys."""
-    if not found:
-        return
-    endpoints = _find(Endpoint, "subscription", found, follow=("health",), using=using)
-    _hand_out(found, "endpoints", endpoints, using=using)
-    signing_keys = _find(SigningKey, "subscription", found, using=using)
-    _hand_out(found, "signing_keys", signing_keys, using=using)
+    for model, follow in _BELONGINGS if found else ():
+        own = _find(model, "subscription", found, follow=follow, using=using)
+        _hand_out(found, model, own, using=using)
 
 
 def doors(endpoints: Collection[UUID], *, using: str) -> dict[UUID, Health]:
@@ -90,7 +112,7 @@ def doors(endpoints: Collection[UUID], *, using: str) -> dict[UUID, Health]:
 
 def _hand_out(
     owners: dict[UUID, Subscription],
-    name: str,
+    model: type[models.Model],
     rows: Iterable[Endpoint | SigningKey],
     *,
     using: str,
@@ -102,7 +124,8 @@ def _hand_out(
         if row.subscription_id in owners:
             row.subscription = owners[row.subscription_id]
             shares[row.subscription_id].append(row)
-    model = Subscription._meta.get_field(name).related_model
+    belongs: Any = model._meta.get_field("subscription")
+    name = belongs.remote_field.get_accessor_name()
     for key, owner in owners.items():
         known: Any = models.QuerySet(model, using=using)
         known._result_cache, known._prefetch_done = shares[key], True
@@ -136,7 +159,8 @@ class _Text:
     columns: str
     table: str
     joined: str
-    where: str
+    #: All of it but the keys.
+    select: str
     key: Any
     parts: tuple[_Part, ...]
     follow: tuple[str, ...]
@@ -152,15 +176,13 @@ def _find(
 ) -> list[Row]:
     """Return the rows whose field is one of the keys, each with the rows that it refers to."""
     text = _text(model, name, follow, using)
-    # Names of ours alone; keys are parameters.
-    sql = f"SELECT {text.columns} FROM {text.table}{text.joined} WHERE {text.where}"  # nosec B608
     connection, wanted = connections[using], list(keys)
     found: list[Row] = []
     for begin in range(0, len(wanted), NAMED):
         some = wanted[begin : begin + NAMED]
         params = [text.key.get_db_prep_value(key, connection) for key in some]
         with connection.cursor() as cursor:
-            cursor.execute(f"{sql} ({', '.join(['%s'] * len(some))})", params)
+            cursor.execute(f"{text.select} ({', '.join(['%s'] * len(some))})", params)
             rows = cursor.fetchall()
         found += [_row(text, values, connection, using=using) for values in rows]
     return found
@@ -184,19 +206,21 @@ def _row(text: _Text, values: Sequence[Any], connection: Any, *, using: str) -> 
 def _text(model: type[models.Model], name: str, follow: tuple[str, ...], using: str) -> _Text:
     quote: Callable[[Any], str] = connections[using].ops.quote_name
     table = quote(model._meta.db_table)
+    # Short names: the text is read anew each time.
     parts, joined = [_part(model, using)], ""
-    for one in follow:
+    for number, one in enumerate(follow, start=1):
         relation: Any = model._meta.get_field(one)
         other = relation.related_model
         ((here, there),) = relation.get_joining_fields()
         parts.append(_part(other, using))
         beside = quote(other._meta.db_table)
         joined += (
-            f" LEFT JOIN {beside} ON {table}.{quote(here.column)} = {beside}.{quote(there.column)}"
+            f" LEFT JOIN {beside} t{number}"
+            f" ON t0.{quote(here.column)} = t{number}.{quote(there.column)}"
         )
     columns = ", ".join(
-        f"{quote(part.model._meta.db_table)}.{quote(field.column)}"
-        for part in parts
+        f"t{number}.{quote(field.column)}"
+        for number, part in enumerate(parts)
         for field in part.model._meta.concrete_fields
     )
     field: Any = model._meta.get_field(name)
@@ -204,7 +228,9 @@ def _text(model: type[models.Model], name: str, follow: tuple[str, ...], using: 
         columns=columns,
         table=table,
         joined=joined,
-        where=f"{table}.{quote(field.column)} IN",
+        # Names of ours alone; keys are parameters.
+        select=f"SELECT {columns} FROM {table} t0{joined} "  # nosec B608
+        f"WHERE t0.{quote(field.column)} IN",
         key=getattr(field, "target_field", field),
         parts=tuple(parts),
         follow=follow,

@@ -91,9 +91,12 @@ def values(row):
     return {one.attname: getattr(row, one.attname) for one in row._meta.concrete_fields}
 
 
+@pytest.mark.parametrize("is_bound", [False, True], ids=["by the driver", "by the database"])
 def test_one_that_is_named_is_returned_with_all_that_is_returned_of_many(
-    clock, deliveries, django_assert_num_queries
+    clock, deliveries, django_assert_num_queries, monkeypatch, is_bound
 ):
+    """Where the database binds parameters, a call has one statement: what belongs to it follows."""
+    monkeypatch.setattr(connection.features, "uses_server_side_binding", is_bound, raising=False)
     many = take(clock).deliveries
     clock.move(seconds=60)
 
