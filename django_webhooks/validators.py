@@ -21,6 +21,10 @@ from .policies import addresses, matching, urls
 # RFC 9110 section 5.6.2: the characters of a field name.
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
+#: Requests a second at the least: moments of many of them must stay within the calendar.
+SLOWEST_RATE = 1e-6
+#: Seconds of a time at the most: ten years.
+LONGEST_SECONDS = 315_360_000.0
 #: What frames a request, is meant for a proxy, or has a place of its own.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type",
                    "user-agent", "authorization", "cookie", "accept-encoding", "expect",
@@ -86,10 +90,28 @@ def validate_header_value(value: Any) -> None:
         )
 
 
-def validate_above_zero(value: float) -> None:
-    """Raise ValidationError unless the number is finite and above 0."""
+def validate_rate(value: float) -> None:
+    """Raise ValidationError unless the number can be a rate: finite, at least SLOWEST_RATE."""
     if not 0 < value < math.inf:
         raise ValidationError(_("Enter a number above 0."), code="not_positive")
+    if value < SLOWEST_RATE:
+        raise ValidationError(
+            _(
+                "Enter a number of at least 0.000001, which is one in 11 days; to send nothing, "
+                "pause the subscription."
+            ),
+            code="too_small",
+        )
+
+
+def validate_seconds(value: float) -> None:
+    """Raise ValidationError unless the number is above 0 and at most LONGEST_SECONDS."""
+    if not 0 < value < math.inf:
+        raise ValidationError(_("Enter a number above 0."), code="not_positive")
+    if value > LONGEST_SECONDS:
+        raise ValidationError(
+            _("Enter a number of seconds of at most ten years (315360000)."), code="too_large"
+        )
 
 
 def validate_pattern(pattern: str) -> None:

@@ -412,6 +412,7 @@ class Migration(migrations.Migration):
                         help_text="Seconds for one attempt in all; empty: WEBHOOKS_TIMEOUT.",
                         null=True,
                         verbose_name="time-out",
+                        validators=[django_webhooks.validators.validate_seconds],
                     ),
                 ),
                 (
@@ -430,6 +431,7 @@ class Migration(migrations.Migration):
                         help_text="Seconds before the first retry; empty: WEBHOOKS_RETRY_BASE.",
                         null=True,
                         verbose_name="first wait",
+                        validators=[django_webhooks.validators.validate_seconds],
                     ),
                 ),
                 (
@@ -439,6 +441,7 @@ class Migration(migrations.Migration):
                         help_text="Seconds between two attempts at the most; empty: WEBHOOKS_RETRY_CAP.",
                         null=True,
                         verbose_name="longest wait",
+                        validators=[django_webhooks.validators.validate_seconds],
                     ),
                 ),
                 (
@@ -455,7 +458,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="Over all workers, above 0; 0.5 is one in two seconds. Empty: WEBHOOKS_RATE_LIMIT.",
                         null=True,
-                        validators=[django_webhooks.validators.validate_above_zero],
+                        validators=[django_webhooks.validators.validate_rate],
                         verbose_name="requests a second",
                     ),
                 ),
@@ -519,6 +522,7 @@ class Migration(migrations.Migration):
                         help_text="Seconds; empty: WEBHOOKS_HEALTH_WINDOW.",
                         null=True,
                         verbose_name="failure window",
+                        validators=[django_webhooks.validators.validate_seconds],
                     ),
                 ),
                 (
@@ -547,6 +551,7 @@ class Migration(migrations.Migration):
                         help_text="Seconds; empty: WEBHOOKS_HEALTH_HOLD.",
                         null=True,
                         verbose_name="first hold",
+                        validators=[django_webhooks.validators.validate_seconds],
                     ),
                 ),
                 (
@@ -556,6 +561,7 @@ class Migration(migrations.Migration):
                         help_text="Seconds; empty: WEBHOOKS_HEALTH_HOLD_CAP.",
                         null=True,
                         verbose_name="longest hold",
+                        validators=[django_webhooks.validators.validate_seconds],
                     ),
                 ),
                 (
@@ -565,6 +571,7 @@ class Migration(migrations.Migration):
                         help_text="Seconds; empty: WEBHOOKS_DISABLE_AFTER.",
                         null=True,
                         verbose_name="disabled after",
+                        validators=[django_webhooks.validators.validate_seconds],
                     ),
                 ),
                 ("down_warnings", models.PositiveSmallIntegerField(default=0, editable=False)),
@@ -1886,4 +1893,5 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunPython(_record.create, _record.drop),
+        migrations.RunPython(_record.check_listeners_at_once, migrations.RunPython.noop),
     ]

@@ -79,10 +79,38 @@ $function$
 """  # nosec B608  # names of ours
 
 
+_CHECK_AT_ONCE = """
+DO $block$
+DECLARE
+    its_name text;
+BEGIN
+    SELECT conname INTO STRICT its_name FROM pg_constraint
+    WHERE conrelid = 'django_webhooks_delivery'::regclass
+      AND confrelid = 'django_webhooks_subscription'::regclass AND contype = 'f';
+    EXECUTE format(
+        'ALTER TABLE django_webhooks_delivery ALTER CONSTRAINT %I DEFERRABLE INITIALLY IMMEDIATE',
+        its_name
+    );
+END
+$block$
+"""
+
+
 def create(apps: Any, schema_editor: Any) -> None:
     """Create the function, on PostgreSQL."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(_CREATE, params=None)
+
+
+def check_listeners_at_once(apps: Any, schema_editor: Any) -> None:
+    """Have PostgreSQL check at the INSERT, not at the COMMIT, that who listens is still there.
+
+    Else a subscription that is deleted meanwhile fails the transaction of the project. So its
+    deletion waits for that transaction.
+    """
+    if schema_editor.connection.vendor == "postgresql":
+        # Django makes foreign keys last.
+        schema_editor.deferred_sql.append(_CHECK_AT_ONCE)
 
 
 def drop(apps: Any, schema_editor: Any) -> None:

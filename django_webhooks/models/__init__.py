@@ -11,6 +11,7 @@ from .bulk_replay import BulkReplay
 from .delivery import Delivery
 from .endpoint import Endpoint
 from .event import Event
+from .event_type_pattern import EventTypePattern
 from .flow import Flow
 from .health import Health
 from .inbox_message import InboxMessage
@@ -20,7 +21,7 @@ from .probe import Probe
 from .pulse import Pulse
 from .rejection import Rejection
 from .signing_key import SigningKey
-from .subscription import EventTypePattern, Subscription
+from .subscription import Subscription
 from .switch import Switch
 from .tally import Tally
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -50,9 +50,10 @@ class SigningKeyQuerySet(AuditedQuerySet, models.QuerySet["SigningKey"]):
         ends = now + timedelta(seconds=_overlap(overlap))
         with transaction.atomic(using=self.db):
             # One rotation at a time.
-            Subscription.objects.using(self.db).select_for_update().filter(
-                pk=subscription.pk
-            ).first()
+            rows = Subscription.objects.using(self.db)
+            # Who records an event for it, in a transaction of its own length, is not waited for.
+            no_key = connections[self.db].features.has_select_for_no_key_update
+            rows.select_for_update(no_key=no_key).filter(pk=subscription.pk).first()
             own = self.filter(subscription=subscription)
             active = list(own.active(now))
             if len(active) >= MAX_KEYS:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from django.db import models, router, transaction
+from django.db import IntegrityError, models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .delivery import Delivery, DeliveryQuerySet
     from .endpoint import Endpoint
+    from .event_type_pattern import EventTypePattern
     from .health import Health
     from .signing_key import SigningKey, SigningKeyQuerySet
     from .switch import Switch
@@ -32,6 +34,17 @@ if TYPE_CHECKING:
 
 class SubscriptionQuerySet(AuditedQuerySet, models.QuerySet["Subscription"]):
     """Named sets of subscriptions."""
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete them; what waits for them is cancelled."""
+        # The one that deleting uses.
+        for_write: Any = self._chain()  # type: ignore[attr-defined]  # the queryset's
+        for_write._for_write = True
+        return _patiently(super().delete, using=for_write.db)
+
+    # Django asks for it: it must not be called on a manager.
+    delete.alters_data = True  # type: ignore[attr-defined]  # a method takes attributes
+    delete.queryset_only = True  # type: ignore[attr-defined]  # a method takes attributes
 
     def active(self) -> SubscriptionQuerySet:
         """Those that are sent to now."""
@@ -221,6 +234,14 @@ class Subscription(Owned, Terms):
             if is_changed:
                 reconsider(self, using=using, reason="subscription changed")
 
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False
+    ) -> tuple[int, dict[str, int]]:
+        """Delete it; what waits for it is cancelled."""
+        using = using or router.db_for_write(type(self), instance=self)
+        own = partial(super().delete, using=using, keep_parents=keep_parents)
+        return _patiently(own, using=using)
+
     @property
     def event_types(self) -> list[str]:
         """The patterns of event types it listens to; set before ``save()`` to change them."""
@@ -266,7 +287,7 @@ class Subscription(Owned, Terms):
         where none is named; without an ``overlap`` it is WEBHOOKS_KEY_OVERLAP. Raise ValueError
         where too many keys sign already, and InvalidSecret.
         """
-        using = self._state.db or router.db_for_write(type(self), instance=self)
+        using = router.db_for_write(type(self), instance=self)
         made = self._keys(using).rotate(self, secret=secret, kind=kind, overlap=overlap, by=by)
         getattr(self, "_prefetched_objects_cache", {}).pop("signing_keys", None)
         return made
@@ -289,7 +310,7 @@ class Subscription(Owned, Terms):
         from .switch import reconsider  # it refers to subscriptions
 
         is_clean = self.status == self.Status.DISABLED
-        using = self._state.db or router.db_for_write(type(self), instance=self)
+        using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
             self.lock_doors(using=using)
             self.down_warnings = self.told_stage = 0
@@ -300,7 +321,7 @@ class Subscription(Owned, Terms):
         """Send to the first healthy endpoint again, although the subscription stays where it is."""
         from .switch import reconsider  # it refers to subscriptions
 
-        using = self._state.db or router.db_for_write(type(self), instance=self)
+        using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
             switch = reconsider(
                 self, using=using, reason=reason, by=by, failback=Failback.AUTOMATIC
@@ -320,7 +341,8 @@ class Subscription(Owned, Terms):
         """Make what is held due now, as far as its limits allow; return how many deliveries."""
         from .flow import let_flow  # it refers to subscriptions
 
-        return let_flow(self, cast("DeliveryQuerySet", self.deliveries.all()))
+        using = router.db_for_write(type(self), instance=self)
+        return let_flow(self, cast("DeliveryQuerySet", self.deliveries.using(using)))
 
     def _move(self, status: str, reason: str, *fields: str) -> None:
         self.status, self.status_reason = status, reason[:200]
@@ -333,6 +355,8 @@ class Subscription(Owned, Terms):
         return SigningKey.objects.using(using)
 
     def _store_patterns(self, patterns: Iterable[str], *, using: str) -> None:
+        from .event_type_pattern import EventTypePattern  # it refers to subscriptions
+
         rows = EventTypePattern.objects.using(using)
         with unnoted():
             rows.filter(subscription=self).exclude(pattern__in=patterns).delete()
@@ -345,28 +369,16 @@ class Subscription(Owned, Terms):
         getattr(self, "_prefetched_objects_cache", {}).pop("patterns", None)
 
 
-class EventTypePattern(models.Model):
-    """One pattern of event types that a subscription listens to: a name, ``order.*`` or ``*``."""
-
-    subscription = models.ForeignKey(
-        Subscription, on_delete=models.CASCADE, related_name="patterns"
-    )
-    pattern = models.CharField(
-        _("event type"), max_length=100, validators=[validate_pattern], db_index=True
-    )
-
-    class Meta:
-        verbose_name = _("event type")
-        verbose_name_plural = _("event types")
-        ordering = ["pattern"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["subscription", "pattern"], name="webhooks_pattern_once"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.pattern
+def _patiently(
+    delete: Callable[[], tuple[int, dict[str, int]]], *, using: str
+) -> tuple[int, dict[str, int]]:
+    """Delete, and once more where an event was just being recorded for what is deleted."""
+    try:
+        with transaction.atomic(using=using):
+            return delete()
+    except IntegrityError:
+        with transaction.atomic(using=using):
+            return delete()
 
 
 def _checked(patterns: Iterable[str]) -> list[str]:

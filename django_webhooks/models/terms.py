@@ -12,7 +12,7 @@ from ..conf import settings
 from ..policies.health import Thresholds
 from ..policies.rate import Limits
 from ..policies.retry import RetryPolicy
-from ..validators import validate_above_zero
+from ..validators import LONGEST_SECONDS, SLOWEST_RATE, validate_rate, validate_seconds
 
 
 def _count(name: Any, setting: str) -> models.PositiveSmallIntegerField[int | None, int | None]:
@@ -30,6 +30,7 @@ def _seconds(name: Any, setting: str) -> models.FloatField[float | None, float |
         name,
         null=True,
         blank=True,
+        validators=[validate_seconds],
         help_text=_("Seconds; empty: %(setting)s.") % {"setting": setting},
     )
 
@@ -41,6 +42,7 @@ class Terms(models.Model):
         _("time-out"),
         null=True,
         blank=True,
+        validators=[validate_seconds],
         help_text=_("Seconds for one attempt in all; empty: WEBHOOKS_TIMEOUT."),
     )
     retry_attempts = models.PositiveSmallIntegerField(
@@ -53,12 +55,14 @@ class Terms(models.Model):
         _("first wait"),
         null=True,
         blank=True,
+        validators=[validate_seconds],
         help_text=_("Seconds before the first retry; empty: WEBHOOKS_RETRY_BASE."),
     )
     retry_cap = models.FloatField(
         _("longest wait"),
         null=True,
         blank=True,
+        validators=[validate_seconds],
         help_text=_("Seconds between two attempts at the most; empty: WEBHOOKS_RETRY_CAP."),
     )
     client_errors_final = models.BooleanField(
@@ -70,7 +74,7 @@ class Terms(models.Model):
         _("requests a second"),
         null=True,
         blank=True,
-        validators=[validate_above_zero],
+        validators=[validate_rate],
         help_text=_("Over all workers, above 0; 0.5 is one in two seconds. Empty: %(setting)s.")
         % {"setting": "WEBHOOKS_RATE_LIMIT"},
     )
@@ -170,8 +174,10 @@ class Terms(models.Model):
     @property
     def limits(self) -> Limits:
         """How many requests may go to it, over all workers."""
+        rate = _first(self.rate_limit, settings.WEBHOOKS_RATE_LIMIT)
         return Limits(
-            rate=_first(self.rate_limit, settings.WEBHOOKS_RATE_LIMIT),
+            # A row that nobody validated must not stop its neighbours by moments out of range.
+            rate=None if rate is None else max(rate, SLOWEST_RATE),
             in_flight=_first(self.max_in_flight, settings.WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION),
         )
 
@@ -188,20 +194,25 @@ class Terms(models.Model):
         return Thresholds(
             fall=_first(self.health_fall, settings.WEBHOOKS_HEALTH_FALL),
             rise=_first(self.health_rise, settings.WEBHOOKS_HEALTH_RISE),
-            window=_first(self.health_window, settings.WEBHOOKS_HEALTH_WINDOW),
+            window=_bounded(self.health_window, settings.WEBHOOKS_HEALTH_WINDOW),
             window_attempts=_first(
                 self.health_window_attempts, settings.WEBHOOKS_HEALTH_WINDOW_ATTEMPTS
             ),
             window_share=_first(self.health_window_share, settings.WEBHOOKS_HEALTH_WINDOW_SHARE),
-            hold=_first(self.health_hold, settings.WEBHOOKS_HEALTH_HOLD),
-            hold_cap=_first(self.health_hold_cap, settings.WEBHOOKS_HEALTH_HOLD_CAP),
+            hold=_bounded(self.health_hold, settings.WEBHOOKS_HEALTH_HOLD),
+            hold_cap=_bounded(self.health_hold_cap, settings.WEBHOOKS_HEALTH_HOLD_CAP),
         )
 
     @property
     def disabled_after(self) -> float:
         """Seconds for which all its endpoints may fail before it is disabled."""
-        return float(_first(self.disable_after, settings.WEBHOOKS_DISABLE_AFTER))
+        return _bounded(self.disable_after, settings.WEBHOOKS_DISABLE_AFTER)
 
 
 def _first(own: Any, default: Any) -> Any:
     return default if own is None else own
+
+
+def _bounded(own: float | None, default: float) -> float:
+    """Return seconds of which a moment can be made, whatever a row that nobody validated says."""
+    return float(min(_first(own, default), LONGEST_SECONDS))

@@ -73,6 +73,17 @@ def release_forgotten(*, using: str | None = None, now: datetime | None = None) 
     return released + rows.filter(Exists(flows)).release_heads()
 
 
+def cancel_orphans(*, using: str | None = None) -> int:
+    """Cancel what waits for a subscription that was deleted, and return how many that were.
+
+    An event that was being recorded at that moment came too late to be cancelled with the others.
+    """
+    rows = Delivery.objects.using(using or outbox.database())
+    return rows.filter(subscription__isnull=True, lease_token__isnull=True).cancel(
+        "subscription_deleted"
+    )
+
+
 def _changed_since(moment: datetime, *, using: str) -> QuerySet[Any, Any]:
     """Return keys of subscriptions whose status, endpoints or health changed since then.
 

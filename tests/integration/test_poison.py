@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from django_webhooks.models import Attempt, Delivery, Subscription
+from django_webhooks.models import Attempt, Delivery, Health, Subscription
 from django_webhooks.policies.retry import RetryPolicy
-from django_webhooks.sending import dispatch, leases, ledger
+from django_webhooks.sending import dispatch, leases, ledger, limits, notices
 from django_webhooks.sending.attempt import Job, make
+from django_webhooks.validators import LONGEST_SECONDS
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import receiving
@@ -48,6 +49,35 @@ def results(clock, *, status):
                 policy=delivery.subscription.retry_policy,
             )
             yield make(job, now=clock())
+
+
+def test_numbers_beyond_the_calendar_harm_nobody(clock):
+    """Rows that nobody validated: each of them would make a moment after the year 9999."""
+    with receiving(500) as broken, receiving() as receiver:
+        held = factories.subscription(url=broken.url, event_types=["user.*"])
+        slow = factories.subscription(url=receiver.url, event_types=["user.*"])
+        Subscription.objects.filter(pk=held.pk).update(
+            health_hold=1e300, health_hold_cap=1e300, health_window=1e300, disable_after=1e300
+        )
+        Subscription.objects.filter(pk=slow.pk).update(rate_limit=1e-300)
+        for number in range(4):
+            factories.record("user.joined", data={"id": number})
+        factories.subscription(url=receiver.url)
+        [good] = factories.record()
+
+        for _ in range(4):
+            dispatch.drain(clock=clock, is_patient=False)
+            limits.nudge(now=clock(), using="default")
+            notices.disable_long_down(now=clock())
+            clock.move(days=1)
+
+    good.refresh_from_db()
+    assert good.status == "succeeded"
+    assert Attempt.objects.filter(delivery__subscription=held).count() >= 3
+    door = Health.objects.get(subscription=held)
+    assert (door.state, door.hold) == ("unhealthy", LONGEST_SECONDS)
+    # One goes at once, the next in eleven days.
+    assert slow.deliveries.succeeded().count() == 1
 
 
 def test_what_cannot_be_planned_waits_for_the_end_of_its_lease_and_says_so(clock, monkeypatch):

@@ -174,3 +174,46 @@ def test_a_header_value_that_passes_can_be_sent(text):
         return
 
     assert not {0, 10, 13} & set(text.encode("latin-1"))
+
+
+@pytest.mark.parametrize("rate", [1e-6, 0.5, 1e9])
+def test_rates(rate):
+    validators.validate_rate(rate)
+
+
+@pytest.mark.parametrize(
+    ("rate", "code"),
+    [
+        (0.0, "not_positive"),
+        (-1.0, "not_positive"),
+        (float("inf"), "not_positive"),
+        (float("nan"), "not_positive"),
+        (9e-7, "too_small"),
+    ],
+)
+def test_what_is_no_rate(rate, code):
+    with pytest.raises(ValidationError) as caught:
+        validators.validate_rate(rate)
+
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("seconds", [0.001, 30.0, validators.LONGEST_SECONDS])
+def test_times(seconds):
+    validators.validate_seconds(seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"),
+    [
+        (0.0, "not_positive"),
+        (float("nan"), "not_positive"),
+        (float("inf"), "not_positive"),
+        (validators.LONGEST_SECONDS + 1, "too_large"),
+    ],
+)
+def test_what_is_no_time(seconds, code):
+    with pytest.raises(ValidationError) as caught:
+        validators.validate_seconds(seconds)
+
+    assert caught.value.code == code
