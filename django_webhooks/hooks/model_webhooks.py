@@ -183,5 +183,7 @@ class ModelWebhooks:
         if field is None:
             return getattr(instance, name)
         if isinstance(field, models.ManyToManyField):
-            return sorted(getattr(instance, name).values_list("pk", flat=True))
+            # Where it was just written: a router may read from a copy that lags behind.
+            rows = getattr(instance, name).using(instance._state.db)
+            return sorted(rows.values_list("pk", flat=True))
         return values.plain(field, getattr(instance, field.attname))

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from .. import events
 from ..models import Event
+from ..models.owner import OwnerKey
 from ..sending import listeners, outbox, payloads
 from ..sending.outbox import Draft
 from . import model_webhooks, values
@@ -90,7 +91,11 @@ def emit(drafts: Sequence[Draft], *, using: str) -> list[Event | None]:
     if using == database or outbox.is_capturing():
         return events.emit_many(drafts, using=database)
     # What is wrong with the data is told now, and what happens to it later is not.
-    frozen = [replace(draft, data=_frozen(draft)) for draft in drafts]
+    frozen = [
+        # An owner that is deleted meanwhile has no key any more.
+        replace(draft, data=_frozen(draft), owner=OwnerKey.of(draft.owner))
+        for draft in drafts
+    ]
 
     def emit_later() -> None:
         events.emit_many(frozen, using=database)

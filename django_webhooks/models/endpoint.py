@@ -252,7 +252,7 @@ class Endpoint(models.Model):
         """Send everything here, whatever the health says, until the pin is lifted."""
         if not self.is_usable:
             raise ValueError("The endpoint is disabled; enable it before you pin it.")
-        using = self._state.db or router.db_for_write(type(self), instance=self)
+        using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
             self.subscription.lock_doors(using=using)
             siblings = Endpoint.objects.using(using).filter(subscription=self.subscription_id)
@@ -281,7 +281,7 @@ class Endpoint(models.Model):
     ) -> None:
         from .switch import reconsider  # it refers to endpoints
 
-        using = self._state.db or router.db_for_write(type(self), instance=self)
+        using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
             self.subscription.lock_doors(using=using)
             super().save(update_fields=fields, using=using)

@@ -30,7 +30,8 @@ class HealthQuerySet(models.QuerySet["Health"]):
         found: dict[UUID, list[Health]] = {key: [] for key in subscriptions}
         rows = self.filter(subscription_id__in=list(subscriptions)).select_for_update()
         # Endpoints are read apart: they are not to be locked.
-        for row in rows.prefetch_related("endpoint").order_by("pk"):
+        endpoints = models.Prefetch("endpoint", queryset=Endpoint.objects.using(self.db))
+        for row in rows.prefetch_related(endpoints).order_by("pk"):
             found[row.subscription_id].append(row)
         return found
 

@@ -7,9 +7,12 @@ from django.db import transaction
 
 from django_webhooks import events, hooks
 from django_webhooks.exceptions import PayloadError
+from django_webhooks.models import Event, Subscription
 from django_webhooks.sending import outbox
+from tests import factories
+from tests.receivers import receiving
 from tests.testapp.hooks import listen, registered, told
-from tests.testapp.models import Order, Tag
+from tests.testapp.models import Order, Shop, Tag
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -70,6 +73,70 @@ def test_the_data_is_that_of_the_moment_of_the_change():
         order.notes["gift"] = False
 
     assert told() == [("order.created", {"notes": {"gift": True}})]
+
+
+@registered(Order, owner=lambda self, order: order.shop)
+def test_the_owner_is_that_of_the_moment_of_the_change():
+    Subscription.objects.update(is_global=True)
+    with transaction.atomic(using="other"):
+        shop = Shop.objects.using("other").create()
+        key = str(shop.pk)
+        order = Order.objects.using("other").create(shop=shop)
+        order.delete()
+        shop.delete()
+
+    assert [one.owner_id for one in Event.objects.all()] == [key, key]
+
+
+class Replicas:
+    """Read from a copy that lags behind, as Django's documentation shows it."""
+
+    def db_for_read(self, model, **hints):
+        return "other"
+
+    def db_for_write(self, model, **hints):
+        return "default"
+
+    def allow_relation(self, *objects, **hints):
+        return True
+
+
+@registered(Order, fields=["tags"], m2m=["tags"])
+def test_data_is_read_where_it_was_written(settings):
+    tag = Tag.objects.create()
+    order = Order.objects.create()
+    settings.DATABASE_ROUTERS = [Replicas()]
+
+    with transaction.atomic():
+        order.tags.add(tag)
+
+    settings.DATABASE_ROUTERS = []
+    assert told()[-1] == ("order.updated", {"tags": [tag.pk], "changed": ["tags"]})
+
+
+def test_what_was_read_from_a_copy_is_changed_where_one_writes(settings):
+    with receiving() as receiver:
+        made = factories.subscription(name="copied", url=receiver.url)
+        endpoint = made.endpoints.get()
+        settings.DATABASE_ROUTERS = [Replicas()]
+        for row in (made, endpoint):
+            row._state.db = "other"
+        made._prefetched_objects_cache = {}
+        endpoint.subscription = made
+
+        made.pause("maintenance")
+        made.resume()
+        made.rotate_key()
+        endpoint.pin("it is the only one", by="anna")
+        endpoint.unpin(by="anna")
+        endpoint.disable("gone")
+        endpoint.enable()
+
+        settings.DATABASE_ROUTERS = []
+    made = Subscription.objects.get(name="copied")
+    assert made.is_active
+    assert made.signing_keys.count() == 2
+    assert made.endpoints.get().is_usable
 
 
 @registered(Order, payload=lambda self, order: {"bad": object()})
