@@ -29,6 +29,7 @@ from .models import audit_chain
 from .sending import (
     bulk_replays,
     dispatch,
+    hints,
     keeping,
     limits,
     notices,
@@ -79,10 +80,12 @@ def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     # Who runs it eagerly waits for it.
     is_patient = not self.request.is_eager
     with _connection(self):
+        if _is_needless(self, delivery_ids):
+            return
         pulses.beat("deliver")
         drained = dispatch.drain([UUID(one) for one in delivery_ids], is_patient=is_patient)
-    if drained.is_more_due:
-        deliver.delay()
+        if drained.is_more_due:
+            _hint(deliver)
     wait = drained.next_in
     # An eager retry would not wait; a long wait would sit in a worker's memory.
     if wait is not None and wait <= settings.WEBHOOKS_CELERY_HORIZON and not self.request.is_eager:
@@ -102,11 +105,11 @@ def sweep() -> None:
     # What was released just now has a later moment.
     due = upkeep.count_due(limit=batch * MAX_WAKE_UPS, now=now + timedelta(seconds=1))
     for _ in range(math.ceil(due / batch)):
-        deliver.delay()
+        _hint(deliver)
     for key in bulk_replays.stalled(now=now):
         replay.delay(str(key))
     for _ in range(min(MAX_WAKE_UPS, background.count_due(limit=MAX_WAKE_UPS, now=now))):
-        handle.delay()
+        _hint(handle)
     audit_chain.try_to_extend(using=outbox.database())
 
 
@@ -120,7 +123,7 @@ def check_health() -> int:
     if notices.are_pending():
         notify.delay()
     if upkeep.count_due(limit=1):
-        deliver.delay()
+        _hint(deliver)
     return probed
 
 
@@ -154,10 +157,12 @@ def notify() -> int:
 def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
     """Handle the received messages named, and whatever else is due."""
     with _connection(self):
+        if _is_needless(self, message_ids):
+            return
         pulses.beat("handle")
         drained = background.drain([UUID(one) for one in message_ids])
-    if drained.is_more_due:
-        handle.delay()
+        if drained.is_more_due:
+            _hint(handle)
     wait = drained.next_in
     if wait is not None and wait <= settings.WEBHOOKS_CELERY_HORIZON and not self.request.is_eager:
         raise RetryLater(timezone.now() + timedelta(seconds=wait))
@@ -167,6 +172,7 @@ def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
 def prune() -> int:
     """Remove deliveries and received messages that are over for longer than their retention."""
     pulses.beat("prune")
+    upkeep.cancel_orphans()
     return upkeep.prune() + inbox_upkeep.prune()
 
 
@@ -192,7 +198,7 @@ def replay(self: DeliveryTask, bulk_replay_id: str) -> None:
         step = bulk_replays.go_on(UUID(bulk_replay_id), now=moment)
         due += step.due
     if due:
-        deliver.delay()
+        _hint(deliver)
     if step.wait is not None:
         raise RetryLater(timezone.now() + timedelta(seconds=step.wait))
 
@@ -226,6 +232,19 @@ def forget_the_future(sender: Any, **_: Any) -> None:
             now = maybe_make_aware(entry.default_now())
             if maybe_make_aware(entry.last_run_at) > now:
                 entry.last_run_at = now
+
+
+def _hint(task: Any) -> None:
+    """Ask for a run that takes whatever is due."""
+    task.apply_async(headers=hints.headers(using=outbox.database()))
+
+
+def _is_needless(task: DeliveryTask, ids: Sequence[str]) -> bool:
+    request = task.request
+    if ids or request.retries or request.is_eager:
+        return False
+    pulse = str(task.name).rpartition(".")[2]
+    return hints.is_needless(request.get(hints.HEADER), pulse, using=outbox.database())
 
 
 def _connection(task: DeliveryTask) -> AbstractContextManager[None]:

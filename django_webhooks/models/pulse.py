@@ -7,15 +7,17 @@ from datetime import datetime
 from django.db import models
 from django.utils import timezone
 
+from ..fields import DatabaseNow
+
 
 class PulseQuerySet(models.QuerySet["Pulse"]):
     """Named sets of pulses, and how one is felt."""
 
     def beat(self, name: str, *, now: datetime | None = None) -> None:
-        """Remember that the task runs now."""
-        now = now or timezone.now()
-        if not self.filter(pk=name).update(at=now):
-            self.bulk_create([Pulse(name=name, at=now)], ignore_conflicts=True)
+        """Remember that the task runs now, by the database's clock where no moment is given."""
+        at = now or DatabaseNow()
+        if not self.filter(pk=name).update(at=at):
+            self.bulk_create([Pulse(name=name, at=at)], ignore_conflicts=True)
 
 
 class Pulse(models.Model):

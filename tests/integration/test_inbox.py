@@ -475,7 +475,7 @@ class TestTasks:
 
     def test_the_task_passes_on_what_is_left(self, monkeypatch):
         again = []
-        monkeypatch.setattr(tasks.handle, "delay", lambda *args: again.append(args))
+        monkeypatch.setattr(tasks, "_hint", lambda task: again.append(()))
         monkeypatch.setattr(
             background, "drain", lambda keys: background.Drained(is_more_due=True, next_in=3)
         )
@@ -487,7 +487,7 @@ class TestTasks:
     def test_the_sweep_tells_of_what_was_forgotten(self, monkeypatch):
         send("/later/")
         again = []
-        monkeypatch.setattr(tasks.handle, "delay", lambda *args: again.append(args))
+        monkeypatch.setattr(tasks, "_hint", lambda task: again.append(()))
 
         tasks.sweep.apply().get()
 

@@ -353,7 +353,7 @@ class TestNothingWaitsForEver:
 
     def test_the_sweep_releases_without_any_worker_s_memory(self, clock, backed_up, monkeypatch):
         _, receiver = backed_up
-        monkeypatch.setattr(tasks.deliver, "delay", lambda *args: None)
+        monkeypatch.setattr(tasks, "_hint", lambda task: None)
         monkeypatch.setattr(pulses, "beat", lambda name: None)
         monkeypatch.setattr(tasks, "DatabaseClock", lambda using: clock)
         assert waits(clock) == {"held": 39}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -33,7 +34,7 @@ class TestSweep:
     @pytest.fixture
     def sent(self, monkeypatch):
         found = []
-        monkeypatch.setattr(tasks.deliver, "delay", lambda *args: found.append(args))
+        monkeypatch.setattr(tasks, "_hint", lambda task: found.append(()))
         return found
 
     def later(self):
@@ -71,6 +72,20 @@ class TestSweep:
         tasks.sweep()
 
         assert len(sent) == tasks.MAX_WAKE_UPS
+
+    def test_what_waits_for_a_subscription_that_is_gone_is_cancelled(self, sent):
+        """An event that was being recorded when it was deleted came too late for its end."""
+        factories.subscription()
+        [orphan], [leased], [other] = (factories.record() for _ in range(3))
+        for one, token in ((orphan, None), (leased, uuid.uuid4())):
+            rows = Delivery.objects.filter(pk=one.pk)
+            rows.update(subscription=None, due_at=None, lease_token=token)
+
+        tasks.prune()
+
+        orphan.refresh_from_db()
+        assert (orphan.status, orphan.reason) == ("cancelled", "subscription_deleted")
+        assert set(Delivery.objects.waiting()) == {leased, other}
 
     def test_nothing_due_wakes_nobody(self, sent):
         tasks.sweep()

@@ -61,6 +61,14 @@ class TestReplay:
         assert said == ["CRM: 1 delivery would be replayed.", "ERP: 1 delivery would be replayed."]
         assert not BulkReplay.objects.exists()
 
+    def test_an_endpoint_is_not_of_named_deliveries(self):
+        over = given_up()
+
+        with pytest.raises(CommandError, match="name that in place of --ids"):
+            run("webhooks_replay", ids=[str(over.pk)], endpoint=1)
+
+        assert not BulkReplay.objects.exists()
+
     def test_of_named_deliveries_to_an_endpoint_at_a_rate(self):
         over = given_up()
 
