@@ -6,11 +6,11 @@
 Makes three databases, which are kept and topped up from then on (about 4 GiB): one with two
 subscriptions and no deliveries, one with all subscriptions and no deliveries, and one with all of
 both. In turns, on each of them and in one process, it emits an event that one subscription hears,
-by its owner and by its type; sweeps while nothing is due; counts, leases and records 100 due
-deliveries. Medians are compared; commits do not wait for the disk, which would hide what differs.
-Then it prunes the oldest deliveries of the large one and takes the time of each statement. The
-exit status is 1 where one takes more than 1.3 times as long as with the empty database, or a
-statement of the prune more than 500 ms.
+by its owner, and by its type, the first and the next of it; sweeps while nothing is due; counts,
+leases and records 100 due deliveries. Medians are compared; commits do not wait for the disk, which
+would hide what differs. Then it prunes the oldest deliveries of the large one and takes the time of
+each statement. The exit status is 1 where one takes more than 1.3 times as long as with the empty
+database, or a statement of the prune more than 500 ms.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def round_of(alias: str, watch: Stopwatch, number: int) -> None:
     from benchmarks import scale_data
     from django_webhooks import events, tasks
     from django_webhooks.models.owner import OwnerKey
-    from django_webhooks.sending import leases, ledger, outbox, upkeep
+    from django_webhooks.sending import leases, ledger, listeners, outbox, upkeep
     from django_webhooks.sending.clock import DatabaseClock
 
     # Owners and types change, since what is asked again and again is in every cache.
@@ -82,10 +82,14 @@ def round_of(alias: str, watch: Stopwatch, number: int) -> None:
         alias,
         lambda: events.emit("order.paid", stand.PAYLOAD, owner=owner),
     )
+    # What this process remembers of a type saves a statement. With two subscriptions there is one
+    # type, which it would remember all the time.
+    listeners.forget_silence()
+    first = watch.time("emit, first of its type", alias, lambda: events.emit(shelf, stand.PAYLOAD))
     by_type = watch.time("emit, heard by type", alias, lambda: events.emit(shelf, stand.PAYLOAD))
     draft = outbox.Draft(event_type="order.paid", data=stand.PAYLOAD, owner=owner)
-    outbox.record([draft] * (BATCH - 2), using=alias)
-    if by_owner is None or by_type is None:
+    outbox.record([draft] * (BATCH - 3), using=alias)
+    if by_owner is None or first is None or by_type is None:
         raise SystemExit("An event was not heard.")
     now = DatabaseClock(using=alias)()
     due = watch.time(
