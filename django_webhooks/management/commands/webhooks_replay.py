@@ -66,6 +66,8 @@ class Command(BaseCommand):
             )
         except ValueError as error:
             raise CommandError(str(error)) from None
+        if chosen.ids and options["endpoint"] is not None:
+            raise CommandError("--endpoint is of one subscription; name that in place of --ids.")
         if chosen.ids:
             self._begin(chosen, Manner(has_new_message_id=options["new_ids"]), options, using)
             return
