@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 
 from ..conf import settings
 from ..policies.rate import Limits
+from ..validators import LONGEST_SECONDS
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Before all ids.
 NOBODY = UUID(int=0)
-#: Seconds that a moment is foretold ahead at the most: ten years.
-FURTHEST = 315_360_000.0
 #: Deliveries counted to foretell one.
 COUNTED = 100_000
 
@@ -103,7 +102,7 @@ class Flow(models.Model):
         if rate is None:
             return None
         begins = max(now, self.reserved_until or now)
-        return begins + timedelta(seconds=min(others / rate, FURTHEST))
+        return begins + timedelta(seconds=min(others / rate, LONGEST_SECONDS))
 
 
 def note_backlog(subscription: UUID, *, using: str) -> None:

@@ -22,6 +22,11 @@ Row = TypeVar("Row", bound=models.Model)
 
 #: Keys that one statement names at the most: some databases bound their parameters.
 NAMED = 500
+#: What belongs to a subscription, each with the row that it refers to.
+_BELONGINGS: tuple[tuple[type[Endpoint | SigningKey], tuple[str, ...]], ...] = (
+    (Endpoint, ("health",)),
+    (SigningKey, ()),
+)
 
 
 def deliveries(keys: Collection[UUID], *, token: UUID, using: str) -> list[Delivery]:
@@ -82,13 +87,6 @@ def take(
         own = [_row(part, one, connection, using=using) for one in values]
         _hand_out(found, part.parts[0].model, own, using=using)
     return taken
-
-
-#: What belongs to a subscription, each with the row that it refers to.
-_BELONGINGS: tuple[tuple[type[Endpoint | SigningKey], tuple[str, ...]], ...] = (
-    (Endpoint, ("health",)),
-    (SigningKey, ()),
-)
 
 
 def _gives_several_results(connection: Any) -> bool:

@@ -25,7 +25,7 @@ MAX_KEPT = 200
 FEW = 4
 
 _Text = tuple[str, tuple[Any, ...]]
-Text = TypeVar("Text")
+Made = TypeVar("Made")
 _selects: dict[Hashable, _Text | None] = {}
 _inserts: dict[Hashable, str] = {}
 _rows: dict[Hashable, tuple[str, dict[int, Any]] | None] = {}
@@ -258,7 +258,7 @@ def _text_of_insert(
     return f"INSERT INTO {table} ({columns}) VALUES ({values})"  # nosec B608  # names of ours
 
 
-def _kept(kept: dict[Hashable, Text], shape: Hashable, make: Callable[[], Text]) -> Text:
+def _kept(kept: dict[Hashable, Made], shape: Hashable, make: Callable[[], Made]) -> Made:
     """Return what is kept of a shape, made where it is not; other threads may clear all of it."""
     try:
         return kept[shape]
