@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -93,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quiet", action="store_true", help="do not tell of faults as they happen")
     options = parser.parse_args(argv)
+    # Whoever ends it ends the servers and processes that it began.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found = run(options)
     print(json.dumps(found) if options.json else account.table(found))
     return 0 if found["is_well"] else 1
