@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,9 +14,10 @@ from django.utils.translation import pgettext_lazy
 from ..fields import uuid7
 from ..policies.failover import Failback, Mode
 from ..policies.ordering import Ordering
-from ..validators import validate_pattern
 from .audit_entry import AuditEntry
-from .audited import AuditedQuerySet, unnoted
+from .audited import AuditedQuerySet
+from .keyring import Keyed
+from .listening import Listening
 from .owner import Owned
 from .terms import Terms
 
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     from .delivery import Delivery, DeliveryQuerySet
     from .endpoint import Endpoint
-    from .event_type_pattern import EventTypePattern
     from .health import Health
-    from .signing_key import SigningKey, SigningKeyQuerySet
     from .switch import Switch
 
 
@@ -51,7 +49,7 @@ class SubscriptionQuerySet(AuditedQuerySet, models.QuerySet["Subscription"]):
         return self.filter(status=Subscription.Status.ACTIVE)
 
 
-class Subscription(Owned, Terms):
+class Subscription(Owned, Keyed, Listening, Terms):
     """Who listens to which event types, with a primary endpoint and any number of backups."""
 
     class Status(models.TextChoices):
@@ -169,9 +167,7 @@ class Subscription(Owned, Terms):
         deliveries: RelatedManager[Delivery]
         doors: RelatedManager[Health]
         endpoints: RelatedManager[Endpoint]
-        signing_keys: RelatedManager[SigningKey]
         switches: RelatedManager[Switch]
-        patterns: RelatedManager[EventTypePattern]
 
     class Meta:
         verbose_name = _("subscription")
@@ -225,12 +221,8 @@ class Subscription(Owned, Terms):
             if is_changed:
                 self.lock_doors(using=using)
             super().save(**kwargs)
-            patterns = self.__dict__.pop("_event_types", None)
-            if patterns is not None:
-                self._store_patterns(patterns, using=using)
-            secret = self.__dict__.pop("_signing_secret", "")
-            if is_new or secret:
-                self._keys(using).rotate(self, secret=secret)
+            self.store_event_types(using=using)
+            self.store_secret(using=using, is_new=is_new)
             if is_changed:
                 reconsider(self, using=using, reason="subscription changed")
 
@@ -241,56 +233,6 @@ class Subscription(Owned, Terms):
         using = using or router.db_for_write(type(self), instance=self)
         own = partial(super().delete, using=using, keep_parents=keep_parents)
         return _patiently(own, using=using)
-
-    @property
-    def event_types(self) -> list[str]:
-        """The patterns of event types it listens to; set before ``save()`` to change them."""
-        if "_event_types" in self.__dict__:
-            return list(self.__dict__["_event_types"])
-        return sorted(row.pattern for row in self.patterns.all())
-
-    @event_types.setter
-    def event_types(self, patterns: Sequence[str]) -> None:
-        if isinstance(patterns, str):
-            raise TypeError("event_types is a list of patterns, such as ['order.*'].")
-        self.__dict__["_event_types"] = _checked(patterns)
-
-    @property
-    def signing_secret(self) -> str:
-        """The secret of its newest key; set before ``save()`` to bring one of your own.
-
-        On a subscription that has a key, that is a rotation.
-        """
-        if "_signing_secret" in self.__dict__:
-            return str(self.__dict__["_signing_secret"])
-        newest = next(iter(self.keys_at(timezone.now())), None)
-        return newest.secret if newest else ""
-
-    @signing_secret.setter
-    def signing_secret(self, secret: str) -> None:
-        self.__dict__["_signing_secret"] = secret
-
-    def keys_at(self, now: datetime) -> list[SigningKey]:
-        """Return the keys that sign at a moment, the newest first."""
-        # Asked before each request: a manager, which Django makes each time, takes longer.
-        known = self.__dict__.get("_prefetched_objects_cache", {}).get("signing_keys")
-        found = self.signing_keys.all() if known is None else known
-        keys = [key for key in found if key.signs_at(now)]
-        return sorted(keys, key=lambda key: key.pk, reverse=True)
-
-    def rotate_key(
-        self, *, secret: str = "", kind: str = "", overlap: float | None = None, by: str = ""
-    ) -> SigningKey:
-        """Sign with a new key, and for ``overlap`` seconds with the former ones as well.
-
-        Without a ``secret`` one is generated, of the ``kind`` (``v1``, ``v1a``) of the newest key
-        where none is named; without an ``overlap`` it is WEBHOOKS_KEY_OVERLAP. Raise ValueError
-        where too many keys sign already, and InvalidSecret.
-        """
-        using = router.db_for_write(type(self), instance=self)
-        made = self._keys(using).rotate(self, secret=secret, kind=kind, overlap=overlap, by=by)
-        getattr(self, "_prefetched_objects_cache", {}).pop("signing_keys", None)
-        return made
 
     @property
     def is_active(self) -> bool:
@@ -349,25 +291,6 @@ class Subscription(Owned, Terms):
         self.flow_changed_at = timezone.now()
         self.save(update_fields=["status", "status_reason", "flow_changed_at", *fields])
 
-    def _keys(self, using: str) -> SigningKeyQuerySet:
-        from .signing_key import SigningKey  # it refers to subscriptions
-
-        return SigningKey.objects.using(using)
-
-    def _store_patterns(self, patterns: Iterable[str], *, using: str) -> None:
-        from .event_type_pattern import EventTypePattern  # it refers to subscriptions
-
-        rows = EventTypePattern.objects.using(using)
-        with unnoted():
-            rows.filter(subscription=self).exclude(pattern__in=patterns).delete()
-        known = set(rows.filter(subscription=self).values_list("pattern", flat=True))
-        rows.bulk_create(
-            EventTypePattern(subscription=self, pattern=pattern)
-            for pattern in patterns
-            if pattern not in known
-        )
-        getattr(self, "_prefetched_objects_cache", {}).pop("patterns", None)
-
 
 def _patiently(
     delete: Callable[[], tuple[int, dict[str, int]]], *, using: str
@@ -379,10 +302,3 @@ def _patiently(
     except IntegrityError:
         with transaction.atomic(using=using):
             return delete()
-
-
-def _checked(patterns: Iterable[str]) -> list[str]:
-    unique = list(dict.fromkeys(patterns))
-    for pattern in unique:
-        validate_pattern(pattern)
-    return unique
