@@ -28,6 +28,7 @@ from .inbox import upkeep as inbox_upkeep
 from .models import audit_chain
 from .sending import (
     bulk_replays,
+    disabling,
     dispatch,
     hints,
     keeping,
@@ -119,7 +120,7 @@ def check_health() -> int:
     pulses.beat("check_health")
     probes.repair()
     probed = probes.check_all()
-    notices.disable_long_down()
+    disabling.disable_long_down()
     if notices.are_pending():
         notify.delay()
     if upkeep.count_due(limit=1):

@@ -12,7 +12,7 @@ from django.core import mail
 
 from django_webhooks import signals, tasks
 from django_webhooks.models import Delivery, Endpoint, Event, Health, Subscription
-from django_webhooks.sending import dispatch, notices
+from django_webhooks.sending import disabling, dispatch, mails, notices
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import receiving
@@ -194,18 +194,18 @@ class TestMails:
         settings.WEBHOOKS_NOTIFY = lambda subscription: [f"{subscription.name}@example.com"]
         for name in ("a", "b"):
             failing(factories.subscription(name=name), since=clock())
-        real = notices.send_mail
+        real = mails.send_mail
 
         def send_mail(subject, body, sender, recipients):
             if recipients == ["a@example.com"]:
                 raise SMTPRecipientsRefused({"a@example.com": (550, b"no such user")})
             return real(subject, body, sender, recipients)
 
-        monkeypatch.setattr(notices, "send_mail", send_mail)
+        monkeypatch.setattr(mails, "send_mail", send_mail)
         with pytest.raises(SMTPRecipientsRefused):
             notices.tell(now=clock())
         assert [one.to for one in mail.outbox] == [["b@example.com"]]
-        monkeypatch.setattr(notices, "send_mail", real)
+        monkeypatch.setattr(mails, "send_mail", real)
 
         assert notices.tell(now=clock()) == 1
         assert [one.to for one in mail.outbox] == [["b@example.com"], ["a@example.com"]]
@@ -213,7 +213,7 @@ class TestMails:
 
 class TestDisabling:
     def step(self, clock):
-        notices.disable_long_down(now=clock())
+        disabling.disable_long_down(now=clock())
         notices.tell(now=clock())
 
     def test_warnings_at_a_half_and_at_nine_tenths_then_the_end(
@@ -256,7 +256,7 @@ class TestDisabling:
         failing(broken, since=clock())
         notices.tell(now=clock())
         clock.move(hours=61)
-        notices.disable_long_down(now=clock())
+        disabling.disable_long_down(now=clock())
         mail.outbox.clear()
         mail_by(settings, "smtp", host="127.0.0.1", port=9)
         with pytest.raises(OSError, match="refused"):
@@ -299,7 +299,7 @@ class TestDisabling:
         failing(broken, since=clock())
         clock.move(days=6)
 
-        assert notices.disable_long_down(now=clock()) == 0
+        assert disabling.disable_long_down(now=clock()) == 0
 
     def test_the_last_one_that_fell_counts(self, clock):
         broken = factories.subscription()
@@ -308,16 +308,16 @@ class TestDisabling:
         clock.move(days=4)
         failing(broken, since=clock(), position=1)
         clock.move(days=4)
-        assert notices.disable_long_down(now=clock()) == 0
+        assert disabling.disable_long_down(now=clock()) == 0
         clock.move(days=1)
-        assert notices.disable_long_down(now=clock()) == 1
+        assert disabling.disable_long_down(now=clock()) == 1
 
     def test_a_subscription_may_have_its_own_time(self, clock):
         broken = factories.subscription(disable_after=3600)
         failing(broken, since=clock())
         clock.move(hours=1)
 
-        assert notices.disable_long_down(now=clock()) == 1
+        assert disabling.disable_long_down(now=clock()) == 1
 
     def test_what_is_resumed_begins_with_a_clean_slate(self, clock):
         with receiving(204) as receiver:
@@ -333,7 +333,7 @@ class TestDisabling:
 
             broken.resume()
 
-            assert notices.disable_long_down(now=clock()) == 0
+            assert disabling.disable_long_down(now=clock()) == 0
             door = Health.objects.get()
             assert (door.state, door.is_active, door.failing_since) == ("healthy", True, None)
             assert Delivery.objects.held().count() == 2

@@ -8,7 +8,7 @@ import pytest
 
 from django_webhooks.models import Attempt, Delivery, Health, Subscription
 from django_webhooks.policies.retry import RetryPolicy
-from django_webhooks.sending import dispatch, leases, ledger, limits, notices
+from django_webhooks.sending import disabling, dispatch, leases, ledger, limits
 from django_webhooks.sending.attempt import Job, make
 from django_webhooks.validators import LONGEST_SECONDS
 from tests import factories
@@ -68,7 +68,7 @@ def test_numbers_beyond_the_calendar_harm_nobody(clock):
         for _ in range(4):
             dispatch.drain(clock=clock, is_patient=False)
             limits.nudge(now=clock(), using="default")
-            notices.disable_long_down(now=clock())
+            disabling.disable_long_down(now=clock())
             clock.move(days=1)
 
     good.refresh_from_db()

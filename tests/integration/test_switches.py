@@ -16,10 +16,12 @@ from django_webhooks import signals
 from django_webhooks.models import Attempt, Delivery, Endpoint, Health, Probe, Subscription, Switch
 from django_webhooks.policies.health import Thresholds
 from django_webhooks.sending import (
+    disabling,
     dispatch,
     health,
     leases,
     ledger,
+    mails,
     notices,
     pools,
     routes,
@@ -270,30 +272,30 @@ class TestRaces:
         assert [one() for one in tell] == [0, 0]
         assert listener.deliveries.count() == 2
         for _ in range(2):
-            notices._reach(stage, 1, since=clock(), using="default")
+            disabling._reach(stage, 1, since=clock(), using="default")
         assert listener.deliveries.count() == 3
 
     def test_each_mail_is_sent_by_one_of_them(self, pair, clock, settings, mailoutbox):
         settings.WEBHOOKS_NOTIFY = ["ops@example.com"]
         fall(pair.endpoints.get(position=0))
 
-        told = [notices._mail_trouble(pair, now=clock(), using="default") for _ in range(2)]
+        told = [mails.tell_of_trouble(pair, now=clock(), using="default") for _ in range(2)]
 
         assert told == [1, 0]
         Subscription.objects.update(down_warnings=1)
         pair.refresh_from_db()
-        assert [notices._mail_stage(pair, using="default") for _ in range(2)] == [1, 0]
+        assert [mails.tell_of_stage(pair, using="default") for _ in range(2)] == [1, 0]
         assert len(mailoutbox) == 2
 
     def test_a_subscription_is_disabled_by_one_of_them(self, pair, clock):
-        told = [notices._reach(pair, 3, since=clock(), using="default") for _ in range(2)]
+        told = [disabling._reach(pair, 3, since=clock(), using="default") for _ in range(2)]
 
         assert told == [1, 0]
 
     def test_one_that_was_resumed_meanwhile_is_left_alone(self, pair, clock):
         pair.disable("x")
 
-        assert notices._reach(pair, 3, since=clock(), using="default") == 0
+        assert disabling._reach(pair, 3, since=clock(), using="default") == 0
 
     def test_an_endpoint_that_is_deleted_before_the_evidence_is_written(self, clock, monkeypatch):
         subscription = factories.subscription()
