@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,7 @@ from .sending import (
     outbox,
     probes,
     pulses,
+    rounds,
     tallies,
     upkeep,
 )
@@ -80,17 +82,15 @@ def deliver(self: DeliveryTask, delivery_ids: Sequence[str] = ()) -> None:
     """Attempt the deliveries named, and whatever else is due."""
     # Who runs it eagerly waits for it.
     is_patient = not self.request.is_eager
-    with _connection(self):
+    with _connection(self), _standing_in(self):
         if _is_needless(self, delivery_ids):
             return
         pulses.beat("deliver")
         drained = dispatch.drain([UUID(one) for one in delivery_ids], is_patient=is_patient)
+        ended_at = timezone.now()
         if drained.is_more_due:
             _hint(deliver)
-    wait = drained.next_in
-    # An eager retry would not wait; a long wait would sit in a worker's memory.
-    if wait is not None and wait <= settings.WEBHOOKS_CELERY_HORIZON and not self.request.is_eager:
-        raise RetryLater(timezone.now() + timedelta(seconds=wait))
+    _come_back(self, after=drained.next_in, ended_at=ended_at)
 
 
 @shared_task(name="django_webhooks.tasks.sweep", acks_late=True, ignore_result=True)
@@ -117,15 +117,7 @@ def sweep() -> None:
 @shared_task(name="django_webhooks.tasks.check_health", acks_late=True, ignore_result=True)
 def check_health() -> int:
     """Probe the endpoints that are due, switch where that asks for it, and tell of it."""
-    pulses.beat("check_health")
-    probes.repair()
-    probed = probes.check_all()
-    disabling.disable_long_down()
-    if notices.are_pending():
-        notify.delay()
-    if upkeep.count_due(limit=1):
-        _hint(deliver)
-    return probed
+    return _check_health(tell=notify.delay)
 
 
 @shared_task(
@@ -157,16 +149,15 @@ def notify() -> int:
 )
 def handle(self: DeliveryTask, message_ids: Sequence[str] = ()) -> None:
     """Handle the received messages named, and whatever else is due."""
-    with _connection(self):
+    with _connection(self), _standing_in(self):
         if _is_needless(self, message_ids):
             return
         pulses.beat("handle")
         drained = background.drain([UUID(one) for one in message_ids])
+        ended_at = timezone.now()
         if drained.is_more_due:
             _hint(handle)
-    wait = drained.next_in
-    if wait is not None and wait <= settings.WEBHOOKS_CELERY_HORIZON and not self.request.is_eager:
-        raise RetryLater(timezone.now() + timedelta(seconds=wait))
+    _come_back(self, after=drained.next_in, ended_at=ended_at)
 
 
 @shared_task(name="django_webhooks.tasks.prune", acks_late=True, ignore_result=True)
@@ -240,12 +231,40 @@ def _hint(task: Any) -> None:
     task.apply_async(headers=hints.headers(using=outbox.database()))
 
 
+def _come_back(task: DeliveryTask, *, after: float | None, ended_at: datetime) -> None:
+    """Let Celery run the message again so many seconds after its run ended, where that is soon."""
+    # An eager retry would not wait; a long wait would sit in a worker's memory.
+    if after is None or after > settings.WEBHOOKS_CELERY_HORIZON or task.request.is_eager:
+        return
+    raise RetryLater(ended_at + timedelta(seconds=after))
+
+
 def _is_needless(task: DeliveryTask, ids: Sequence[str]) -> bool:
     request = task.request
     if ids or request.retries or request.is_eager:
         return False
     pulse = str(task.name).rpartition(".")[2]
     return hints.is_needless(request.get(hints.HEADER), pulse, using=outbox.database())
+
+
+def _check_health(*, tell: Callable[[], Any]) -> int:
+    pulses.beat("check_health")
+    probes.repair()
+    probed = probes.check_all()
+    disabling.disable_long_down()
+    if upkeep.count_due(limit=1):
+        _hint(deliver)
+    if notices.are_pending():
+        tell()
+    return probed
+
+
+def _standing_in(task: DeliveryTask) -> AbstractContextManager[None]:
+    if task.request.is_eager:
+        return nullcontext()
+    # A message to notify would wait as well.
+    check = partial(_check_health, tell=notices.tell)
+    return rounds.standing_in({"sweep": sweep, "check_health": check})
 
 
 def _connection(task: DeliveryTask) -> AbstractContextManager[None]:

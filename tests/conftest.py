@@ -57,10 +57,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _nothing_remembered() -> Iterator[None]:
     from django_webhooks import catalog
     from django_webhooks.inbox import network_lists, rejections
-    from django_webhooks.sending import listeners, pulses, slowness
+    from django_webhooks.sending import listeners, pulses, rounds, slowness
 
     listeners.forget_silence()
     pulses._said.clear()
+    rounds._looked.clear()
     slowness.memory.forget()
     network_lists.forget()
     rejections._counts.start_afresh()

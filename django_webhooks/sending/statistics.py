@@ -188,7 +188,7 @@ def limited(
 
 
 def lives(*, now: datetime | None = None, using: str | None = None) -> list[Life]:
-    """Return when each task last ran: beat sends them, workers run them."""
+    """Return when each task last ran: beat sends them, workers run them, or stand in for it."""
     using = using or outbox.database()
     now = now or DatabaseClock(using=using)()
     found = dict(Pulse.objects.using(using).values_list("name", "at"))

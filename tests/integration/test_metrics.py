@@ -45,7 +45,7 @@ pytestmark = pytest.mark.django_db
 TOKEN = "a-token-of-more-than-16"
 #: Reasons of attempts that are of our own making, and tasks that have a pulse.
 REASONS = {"internal", "blocked"}
-TASKS = {"sweep", "check_health"}
+TASKS = {"sweep", "check_health", "tally"}
 
 
 @pytest.fixture
