@@ -84,6 +84,9 @@ class OverviewAdmin(RecordAdmin):
                 (timeline.link("subscription", one.pk, one.name), parts.limit(one))
                 for one in statistics.limited(subscriptions=keys, using=using)
             ],
+            "stopped": [
+                _stopped(one) for one in statistics.stopped(subscriptions=keys, using=using)
+            ],
             "is_empty": not rows.exists(),
         }
         return TemplateResponse(request, "admin/django_webhooks/overview.html", context)
@@ -184,4 +187,14 @@ def _unhealthy(door: Health, *, sees: bool) -> dict[str, Any]:
         ),
         "badge": badges.health_of(door.endpoint),
         "since": moment(door.failing_since),
+    }
+
+
+def _stopped(subscription: Subscription) -> dict[str, Any]:
+    is_ours = subscription.status == Subscription.Status.DISABLED
+    word = subscription.get_status_display()
+    return {
+        "subscription": timeline.link("subscription", subscription.pk, subscription.name),
+        "badge": badges.badge("unhealthy" if is_ours else "disabled", word),
+        "reason": subscription.status_reason or "-",
     }

@@ -187,6 +187,17 @@ def limited(
     return list(rows.order_by("name")[:50])
 
 
+def stopped(
+    *, subscriptions: Collection[UUID] | None = None, using: str | None = None
+) -> list[Subscription]:
+    """Return the subscriptions that nothing is sent to: those disabled by us, then those paused."""
+    using = using or outbox.database()
+    rows = Subscription.objects.using(using).exclude(status=Subscription.Status.ACTIVE)
+    if subscriptions is not None:
+        rows = rows.filter(pk__in=list(subscriptions))
+    return list(rows.order_by("status", "name")[:50])
+
+
 def lives(*, now: datetime | None = None, using: str | None = None) -> list[Life]:
     """Return when each task last ran: beat sends them, workers run them, or stand in for it."""
     using = using or outbox.database()

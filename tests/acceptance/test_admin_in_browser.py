@@ -88,6 +88,11 @@ def test_a_day_with_an_outage(example, shots):
         until(
             lambda: len(primary.requests) + len(backup.requests) >= 5, "six orders were attempted"
         )
+        example.python(
+            "from django_webhooks.models import Subscription\n"
+            "Subscription.objects.create(name='Dead shop').disable('It failed for days.')\n"
+        )
+        staff.until("overview/?range=1h", "It failed for days.")
         staff.until("overview/?range=1h", "Unhealthy (http_500)")
         staff.until("overview/?range=1h", "look at them")
         staff.see("overview-outage")

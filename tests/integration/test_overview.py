@@ -247,6 +247,29 @@ class TestPage:
     def test_it_answers_whatever_is_asked(self, admin_client, query):
         assert admin_client.get(pages.url("overview") + query).status_code == 200
 
+    def test_subscriptions_that_nothing_is_sent_to_are_named(self, admin_client):
+        factories.subscription(name="Well")
+        factories.subscription(name="Holiday").pause("closed until Monday")
+        factories.subscription(name="Dead").disable("All endpoints have failed since Friday.")
+
+        page = admin_client.get(pages.url("overview"))
+
+        shown = [(one["subscription"], one["reason"]) for one in page.context["stopped"]]
+        assert ["Dead" in shown[0][0], "Holiday" in shown[1][0], len(shown)] == [True, True, 2]
+        text = page.content.decode()
+        assert "All endpoints have failed since Friday." in text
+        assert "closed until Monday" in text
+        assert 'webhooks-unhealthy">Disabled</span>' in text
+        assert 'webhooks-disabled">Paused</span>' in text
+
+    def test_of_one_subscription_no_other_is_named(self, admin_client):
+        one, other = factories.subscription(), factories.subscription(name="other")
+        other.pause()
+
+        page = admin_client.get(f"{pages.url('overview')}?subscription={one.pk}")
+
+        assert page.context["stopped"] == []
+
     def test_where_there_is_no_subscription_it_says_what_to_do(self, admin_client):
         text = admin_client.get(pages.url("overview")).content.decode()
 

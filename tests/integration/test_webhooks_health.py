@@ -72,6 +72,17 @@ def test_probing_first(capsys):
     assert "connection" in lines[2]
 
 
+def test_a_subscription_that_is_disabled_is_not_well(capsys):
+    factories.subscription(name="bad").disable("All endpoints have failed since Monday.\x1b[2J")
+
+    code, lines = run(capsys)
+
+    assert code == 1
+    assert lines[-2] == "0 endpoints, 0 not well."
+    assert lines[-1].startswith("bad is disabled. All endpoints have failed since Monday.")
+    assert "\x1b" not in lines[-1]
+
+
 def test_a_subscription_that_is_paused_is_left_out(capsys):
     factories.subscription().pause()
 

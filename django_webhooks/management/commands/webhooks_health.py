@@ -1,4 +1,7 @@
-"""Print the health of endpoints, and say by the exit status whether all are well."""
+"""Print the health of endpoints, and say by the exit status whether all are well.
+
+What we disabled after an outage of days is not well; what somebody paused is left out.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,14 @@ class Command(BaseCommand):
         rows = [_row(door) for door in (bad if failing else found)]
         self.stdout.write(_table([_HEADINGS, *rows]) if rows else "")
         self.stdout.write(f"{len(found)} endpoints, {len(bad)} not well.")
-        if bad:
+        disabled = list(
+            Subscription.objects.using(using)
+            .filter(status=Subscription.Status.DISABLED)
+            .order_by("name", "pk")
+        )
+        for one in disabled:
+            self.stdout.write(f"{plain(one.name)} is disabled. {plain(one.status_reason)}".rstrip())
+        if bad or disabled:
             sys.exit(1)
 
 
