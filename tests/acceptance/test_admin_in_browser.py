@@ -81,6 +81,11 @@ def test_a_day_with_an_outage(example, shots):
         assert json.loads(primary.requests[0].body)["data"] == {"id": 77}
 
         # The receivers break; what is created meanwhile is given up.
+        example.python(
+            "from django_webhooks.models import Subscription\n"
+            "Subscription.objects.create(name='Dead shop').disable('It failed for days.')\n"
+        )
+        staff.until("overview/?range=1h", "It failed for days.")
         primary.answers = backup.answers = [Answer(500, body=b"<b>no<b>")]
         for number in range(6):
             order = {"number": f"A-{number}"}
@@ -88,11 +93,6 @@ def test_a_day_with_an_outage(example, shots):
         until(
             lambda: len(primary.requests) + len(backup.requests) >= 5, "six orders were attempted"
         )
-        example.python(
-            "from django_webhooks.models import Subscription\n"
-            "Subscription.objects.create(name='Dead shop').disable('It failed for days.')\n"
-        )
-        staff.until("overview/?range=1h", "It failed for days.")
         staff.until("overview/?range=1h", "Unhealthy (http_500)")
         staff.until("overview/?range=1h", "look at them")
         staff.see("overview-outage")
