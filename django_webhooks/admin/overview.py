@@ -51,6 +51,7 @@ class OverviewAdmin(RecordAdmin):
         using = outbox.database()
         range_ = statistics.RANGES.get(request.GET.get("range", ""), statistics.RANGES["24h"])
         rows = scope.narrow(request, Subscription.objects.using(using).order_by("name"))
+        offered = list(rows.values_list("pk", "name")[: filters.OFFERED])
         chosen = _chosen(rows, request.GET.get("subscription", ""))
         keys = _keys(request, rows, chosen)
         figures = statistics.figures(range_, subscriptions=keys, using=using)
@@ -62,7 +63,7 @@ class OverviewAdmin(RecordAdmin):
             "media": self.media,
             "range": range_.name,
             "ranges": [(name, filters.RANGES[name][0]) for name in statistics.RANGES],
-            "subscriptions": list(rows.values_list("pk", "name")[: filters.OFFERED]),
+            "subscriptions": offered,
             "chosen": chosen,
             "figures": figures,
             "rate": _rate(figures),
@@ -87,7 +88,7 @@ class OverviewAdmin(RecordAdmin):
             "stopped": [
                 _stopped(one) for one in statistics.stopped(subscriptions=keys, using=using)
             ],
-            "is_empty": not rows.exists(),
+            "is_empty": not offered,
         }
         return TemplateResponse(request, "admin/django_webhooks/overview.html", context)
 
