@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from . import flushing
 from .services import REQUIRED, SERVICES
 
 DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
@@ -21,6 +22,8 @@ def _why_missing(name: str) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     from . import celery  # noqa: F401  # the tasks of this process belong to it
+
+    flushing.be_quick()
 
     if DATABASE in SERVICES and (reason := _why_missing(DATABASE)):
         pytest.exit(f"Not run on {reason}.", returncode=1 if REQUIRED else 0)

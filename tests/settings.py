@@ -17,7 +17,12 @@ ROOT_URLCONF = "tests.urls"
 ALLOWED_HOSTS = ["*"]
 
 _SERVER_DATABASES = {
-    "postgres": {"ENGINE": "django.db.backends.postgresql", "USER": "postgres", "OPTIONS": {}},
+    "postgres": {
+        "ENGINE": "django.db.backends.postgresql",
+        "USER": "postgres",
+        # No test here survives the server: it need not wait for the disk.
+        "OPTIONS": {"options": "-c synchronous_commit=off"},
+    },
     "mariadb": {
         "ENGINE": "django.db.backends.mysql",
         "USER": "root",
@@ -32,7 +37,11 @@ def _database(name: str) -> dict[str, object]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": BASE_DIR / "unused.sqlite3",
-            "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA synchronous = OFF",
+            },
             # In a file, so that threads have connections of their own.
             "TEST": {"NAME": BASE_DIR / f"tests-{os.getpid()}.sqlite3"},
         }
