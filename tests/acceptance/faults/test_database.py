@@ -94,14 +94,20 @@ def test_f13_a_database_that_is_read_only(stage, receiver, account):
     account.settle(repeats=2 * IN_FLIGHT, extra=15)
 
 
-FULL = """
-    CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+DISK = """
+    CREATE OR REPLACE FUNCTION disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        {}
     END $$;
+"""
+ROOM = DISK.format("RETURN NULL;")
+FULL = DISK.format(
+    "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';"
+)
+EVERY_WRITE = """
     DO $$ DECLARE one record; BEGIN
         FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-            EXECUTE format('CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON %I'
-                           ' EXECUTE FUNCTION full_disk()', one.tablename);
+            EXECUTE format('CREATE TRIGGER disk BEFORE INSERT OR UPDATE ON %I'
+                           ' EXECUTE FUNCTION disk()', one.tablename);
         END LOOP;
     END $$
 """
@@ -110,11 +116,17 @@ FULL = """
 @pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
 def test_f13_a_database_that_is_full(stage, receiver, account):
     """The server refuses every write with the code of a full disk."""
+    # Before there is traffic: it locks all tables. To change the function locks none.
+    stage.query(ROOM + EVERY_WRITE)
     busy(stage, receiver)
 
     stage.query(FULL)
+    until(
+        lambda: any("No space left on device" in stage.log(one) for one in stage.children),
+        "nothing was refused",
+    )
     time.sleep(OUTAGE)
-    stage.query("DROP FUNCTION full_disk CASCADE")
+    stage.query(ROOM)
     account.clear()
 
     account.settle(repeats=2 * IN_FLIGHT, extra=15)
