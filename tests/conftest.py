@@ -74,3 +74,11 @@ def _nothing_remembered() -> Iterator[None]:
     # A module that is imported by a test declares its types for good.
     types.clear()
     types.update(declared)
+
+
+@pytest.fixture
+def new_files(db: None) -> None:
+    """For a test of thousands of rows that is rolled back: their room goes with them."""
+    from django.db import connection
+
+    flushing.take_new_files(connection)

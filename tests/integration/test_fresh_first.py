@@ -23,7 +23,7 @@ def clock():
 
 
 @pytest.fixture(autouse=True)
-def _subscription():
+def _subscription(new_files):
     factories.subscription()
 
 

@@ -232,6 +232,7 @@ def test_workers_that_look_at_once_share_the_work():
 
 @pytest.mark.django_db
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="reads PostgreSQL's query plans")
+@pytest.mark.usefixtures("new_files")
 def test_finding_due_work_uses_its_index_whatever_is_finished(clock):
     factories.subscription()
     [kept] = factories.record()

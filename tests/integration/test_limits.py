@@ -609,6 +609,7 @@ class TestCosts:
         assert len(receiver.requests) == 3
         assert not any("webhooks_flow" in one["sql"] for one in statements.captured_queries)
 
+    @pytest.mark.usefixtures("new_files")
     def test_a_long_backlog_is_put_aside_in_few_steps(self, clock, monkeypatch):
         count = 20_000
         factories.subscription(rate_limit=1)

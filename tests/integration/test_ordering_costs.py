@@ -27,7 +27,7 @@ def clock():
 
 
 @pytest.fixture
-def backlog(clock):
+def backlog(clock, new_files):
     """A lane of which much is over, the first is due, and ten thousand wait for their turn."""
     subscription = factories.subscription(ordering="key")
     event = factories.event()

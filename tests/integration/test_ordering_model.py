@@ -185,7 +185,7 @@ class Lanes(RuleBasedStateMachine):
         raise AssertionError(f"stuck: {list(Delivery.objects.waiting().values())}")
 
 
-@pytest.mark.django_db
+@pytest.mark.usefixtures("new_files")
 def test_a_lane_is_a_queue():
     Lanes.TestCase.settings = settings(
         max_examples=60,

@@ -28,7 +28,7 @@ LONG_AGO = timezone.now() - timedelta(days=60)
 
 
 @pytest.fixture
-def crowd():
+def crowd(new_files):
     """Make thousands of owners, each with a subscription to the same event types."""
     rows = Subscription.objects.bulk_create(
         Subscription(
