@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from django_webhooks.fields import uuid7
 from django_webhooks.models import Delivery, Endpoint, Health, Subscription
@@ -27,13 +35,17 @@ LEASE = 60.0
 class Lanes(RuleBasedStateMachine):
     """Deliveries of one subscription, and what the model says of each lane."""
 
-    @initialize(ordering=some.sampled_from(["key", "all"]))
-    def begin(self, ordering):
+    def __init__(self, ordering):
+        super().__init__()
+        self.ordering = ordering
+
+    @initialize()
+    def begin(self):
         # Rolled back at the end, as a test is.
         self.atomic = transaction.atomic()
         self.atomic.__enter__()
         self.now = timezone.now() + timedelta(minutes=1)
-        self.subscription = factories.subscription(ordering=ordering, retry_attempts=3)
+        self.subscription = factories.subscription(ordering=self.ordering, retry_attempts=3)
         #: Ids that will become visible later, although they are early; with their keys.
         self.unseen = []
         #: Leased deliveries as their workers know them, with the end of their lease.
@@ -186,11 +198,14 @@ class Lanes(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("new_files")
-def test_a_lane_is_a_queue():
-    Lanes.TestCase.settings = settings(
-        max_examples=60,
-        stateful_step_count=30,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
+@pytest.mark.parametrize("ordering", ["key", "all"])
+def test_a_lane_is_a_queue(ordering):
+    run_state_machine_as_test(
+        partial(Lanes, ordering),
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
     )
-    Lanes.TestCase().runTest()
