@@ -218,13 +218,15 @@ def main() -> dict[str, Any]:
         pruned = prune(options.prune, "full")
     summary = watch.summary()
     ratios = {
-        name: round(found["full"]["median"] / found["default"]["median"], 2)
+        name: found["full"]["median"] / found["default"]["median"]
         for name, found in summary.items()
     }
+    # Compared as they are: 1.304 is not 1.3.
     missed = [name for name, ratio in ratios.items() if ratio > TARGET_RATIO]
     if pruned["longest_ms"] > TARGET_MS:
         missed.append("prune")
-    result = {"size": size, "ratios": ratios, "ms": summary, "prune": pruned, "missed": missed}
+    shown = {name: round(ratio, 2) for name, ratio in ratios.items()}
+    result = {"size": size, "ratios": shown, "ms": summary, "prune": pruned, "missed": missed}
     report(result, as_json=options.json)
     sys.exit(1 if missed else 0)
 
