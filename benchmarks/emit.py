@@ -68,7 +68,7 @@ def _save(row: Any, times: Times, *, publishes: bool) -> None:
     from django.db import transaction
 
     from benchmarks.tasks import nothing
-    from django_webhooks import tasks
+    from django_webhooks import workers
 
     spent, began = time.process_time(), time.perf_counter()
     with transaction.atomic():
@@ -80,7 +80,7 @@ def _save(row: Any, times: Times, *, publishes: bool) -> None:
         times.publish.append((time.perf_counter() - committed) * 1000)
     times.whole.append((time.perf_counter() - began) * 1000)
     times.before_commit.append((saved - began) * 1000)
-    tasks._waker.flush()
+    workers._waker.flush()
     times.processor.append((time.process_time() - spent) * 1000)
 
 

@@ -70,7 +70,7 @@ def round_of(alias: str, watch: Stopwatch, number: int) -> None:
     from benchmarks import scale_data
     from django_webhooks import events, tasks
     from django_webhooks.models.owner import OwnerKey
-    from django_webhooks.sending import leases, ledger, listeners, outbox, upkeep
+    from django_webhooks.sending import fan_out, leases, ledger, listeners, outbox, upkeep
     from django_webhooks.sending.clock import DatabaseClock
 
     # Owners and types change, since what is asked again and again is in every cache.
@@ -87,7 +87,7 @@ def round_of(alias: str, watch: Stopwatch, number: int) -> None:
     listeners.forget_silence()
     first = watch.time("emit, first of its type", alias, lambda: events.emit(shelf, stand.PAYLOAD))
     by_type = watch.time("emit, heard by type", alias, lambda: events.emit(shelf, stand.PAYLOAD))
-    draft = outbox.Draft(event_type="order.paid", data=stand.PAYLOAD, owner=owner)
+    draft = fan_out.Draft(event_type="order.paid", data=stand.PAYLOAD, owner=owner)
     outbox.record([draft] * (BATCH - 3), using=alias)
     if by_owner is None or first is None or by_type is None:
         raise SystemExit("An event was not heard.")

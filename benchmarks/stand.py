@@ -138,9 +138,9 @@ def subscribe(url: str, *, name: str = "benchmark", **fields: Any) -> Any:
 def backlog(deliveries: int) -> int:
     """Record events of 1 KiB without telling a worker; return how many deliveries there are."""
     from django_webhooks.models import Delivery
-    from django_webhooks.sending import outbox
+    from django_webhooks.sending import fan_out, outbox
 
-    drafts = [outbox.Draft(event_type="order.paid", data=PAYLOAD)] * 500
+    drafts = [fan_out.Draft(event_type="order.paid", data=PAYLOAD)] * 500
     for _ in range(deliveries // len(drafts)):
         outbox.record(drafts, using="default")
     return Delivery.objects.count()

@@ -27,15 +27,15 @@ WELL = "slow 0.02"
 
 def record_backlog(count: int) -> set[str]:
     """Record events for the last receiver; return their message ids."""
-    from django_webhooks import tasks
-    from django_webhooks.sending import outbox
+    from django_webhooks import workers
+    from django_webhooks.sending import fan_out, outbox
 
-    draft = outbox.Draft(event_type=traffic.event_type(RECEIVERS - 1), data=stand.PAYLOAD)
+    draft = fan_out.Draft(event_type=traffic.event_type(RECEIVERS - 1), data=stand.PAYLOAD)
     keys = set()
     for _ in range(count // 500):
         recorded = outbox.record([draft] * 500, using="default")
         keys |= {one.event.message_id for one in recorded if one.event is not None}
-        tasks.wake([str(recorded[0].deliveries[0].pk)])
+        workers.wake([str(recorded[0].deliveries[0].pk)])
     return keys
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from django.db import models, transaction
 
-from . import tasks
+from . import workers
 from .models import Event
 from .sending import outbox
+from .sending.fan_out import Draft
 from .sending.hops import handling
-from .sending.outbox import Draft
 
 __all__ = ["Draft", "emit", "emit_many", "handling"]
 
@@ -51,5 +51,5 @@ def emit_many(drafts: Iterable[Draft], *, using: str | None = None) -> list[Even
     recorded = outbox.record(drafts, using=using)
     ids = [str(key) for one in recorded for key in one.due]
     if ids:
-        transaction.on_commit(partial(tasks.wake, ids), using=using)
+        transaction.on_commit(partial(workers.wake, ids), using=using)
     return [one.event for one in recorded]

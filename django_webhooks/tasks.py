@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task
-from celery.app import app_or_default
 from celery.exceptions import Retry
 from celery.signals import beat_init
 from celery.utils.time import maybe_make_aware
@@ -29,24 +27,19 @@ from .inbox import upkeep as inbox_upkeep
 from .models import audit_chain
 from .sending import (
     bulk_replays,
-    disabling,
     dispatch,
+    health_round,
     hints,
     keeping,
     limits,
     notices,
     outbox,
-    probes,
     pulses,
     rounds,
     tallies,
     upkeep,
 )
 from .sending.clock import DatabaseClock
-from .sending.eagerness import Eagerness
-from .sending.waking import Waker
-
-logger = logging.getLogger(__name__)
 
 #: Messages that one sweep sends at the most, each for one worker process.
 MAX_WAKE_UPS = 8
@@ -117,7 +110,7 @@ def sweep() -> None:
 @shared_task(name="django_webhooks.tasks.check_health", acks_late=True, ignore_result=True)
 def check_health() -> int:
     """Probe the endpoints that are due, switch where that asks for it, and tell of it."""
-    return _check_health(tell=notify.delay)
+    return health_round.run(hint=partial(_hint, deliver), tell=notify.delay)
 
 
 @shared_task(
@@ -247,23 +240,11 @@ def _is_needless(task: DeliveryTask, ids: Sequence[str]) -> bool:
     return hints.is_needless(request.get(hints.HEADER), pulse, using=outbox.database())
 
 
-def _check_health(*, tell: Callable[[], Any]) -> int:
-    pulses.beat("check_health")
-    probes.repair()
-    probed = probes.check_all()
-    disabling.disable_long_down()
-    if upkeep.count_due(limit=1):
-        _hint(deliver)
-    if notices.are_pending():
-        tell()
-    return probed
-
-
 def _standing_in(task: DeliveryTask) -> AbstractContextManager[None]:
     if task.request.is_eager:
         return nullcontext()
     # A message to notify would wait as well.
-    check = partial(_check_health, tell=notices.tell)
+    check = partial(health_round.run, hint=partial(_hint, deliver), tell=notices.tell)
     return rounds.standing_in({"sweep": sweep, "check_health": check})
 
 
@@ -272,46 +253,3 @@ def _connection(task: DeliveryTask) -> AbstractContextManager[None]:
     if task.request.is_eager:
         return nullcontext()
     return keeping.connection(using=outbox.database())
-
-
-def begin_replay(bulk_replay_id: str) -> None:
-    """Tell a worker to begin a bulk replay. Never raises: the sweep finds it as well."""
-    try:
-        replay.apply_async((bulk_replay_id,), retry=False)
-    except Exception:
-        logger.exception("No worker could be told of bulk replay %s.", bulk_replay_id)
-
-
-def wake(delivery_ids: Sequence[str]) -> None:
-    """Tell a worker to look now. Returns at once and never raises."""
-    try:
-        if _is_eager(app_or_default()):
-            deliver.delay(list(delivery_ids))
-        else:
-            _waker.wake(list(delivery_ids))
-    except Exception:
-        logger.exception("No worker could be told of %d deliveries.", len(delivery_ids))
-
-
-def tell_of_message(key: UUID) -> None:
-    """Tell a worker of a received message. Returns at once and never raises."""
-    try:
-        if _is_eager(app_or_default()):
-            handle.delay([str(key)])
-        else:
-            _inbox_waker.wake([str(key)])
-    except Exception:
-        logger.exception("No worker could be told of received message %s.", key)
-
-
-def _publish(delivery_ids: list[str]) -> None:
-    deliver.apply_async((delivery_ids,), retry=False)
-
-
-def _publish_messages(message_ids: list[str]) -> None:
-    handle.apply_async((message_ids,), retry=False)
-
-
-_is_eager = Eagerness()
-_waker = Waker(_publish)
-_inbox_waker = Waker(_publish_messages)

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_webhooks.models import Delivery, Endpoint, Event, Subscription
 from django_webhooks.sending import outbox
-from django_webhooks.sending.outbox import Draft
+from django_webhooks.sending.fan_out import Draft
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -15,7 +15,7 @@ from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import tasks
+from .. import workers
 from ..conf import settings
 from ..models import BulkReplay, Delivery, Endpoint, Subscription
 from ..sending import bulk_replays, outbox
@@ -155,7 +155,7 @@ class BulkReplayAdmin(RecordAdmin):
                 )
                 self.log_addition(request, made, "deliveries.replayed")
                 key = str(made.pk)
-                transaction.on_commit(lambda: tasks.begin_replay(key), using=using)
+                transaction.on_commit(lambda: workers.begin_replay(key), using=using)
         except NothingToReplay as error:
             form.add_error(None, str(error))
             return None

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import tasks
+from .. import workers
 from ..models import Attempt, AuditEntry, Delivery, Event, Subscription
 from ..policies.ordering import EVERYTHING
 from ..sending import outbox
@@ -245,7 +245,7 @@ class DeliveryAdmin(RecordAdmin):
         count = Delivery.objects.using(using).filter(pk__in=keys).try_now(now)
         if count:
             self._note(request, "deliveries.tried_now", keys, count)
-            tasks.wake([])
+            workers.wake([])
         message = ngettext(
             "%(count)d delivery is tried now.", "%(count)d deliveries are tried now.", count
         )

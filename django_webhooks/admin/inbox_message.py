@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import tasks
+from .. import workers
 from ..fields import uuid7_at
 from ..inbox import intake
 from ..models import AuditEntry, InboxMessage
@@ -190,7 +190,7 @@ class InboxMessageAdmin(RecordAdmin):
             )
             for row in rows[:NAMED]:
                 self.log_change(request, row, action)
-            tasks.tell_of_message(keys[0])
+            workers.tell_of_message(keys[0])
         text = ngettext(
             "%(count)d message is handled by a worker now.",
             "%(count)d messages are handled by workers now.",

@@ -19,11 +19,11 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import catalog, tasks
+from .. import catalog, workers
 from ..exceptions import WebhooksError
 from ..models import Endpoint, Probe, Subscription
 from ..sending import outbox, probes
-from ..sending.outbox import Draft
+from ..sending.fan_out import Draft
 from . import parts, rotation, trail
 from .mixins import sees_hosts
 
@@ -120,7 +120,7 @@ def _test(
         with transaction.atomic(using=using):
             made = outbox.record_for(row, draft, using=using)
             ids = [str(made.pk)]
-            transaction.on_commit(lambda: tasks.wake(ids), using=using)
+            transaction.on_commit(lambda: workers.wake(ids), using=using)
     except WebhooksError as error:
         form.add_error("payload", str(error))
         return None
@@ -140,7 +140,7 @@ def _pause(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form
 def _resume(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any) -> None:
     row.resume()
     admin.log_change(request, row, "subscription.resumed")
-    transaction.on_commit(lambda: tasks.wake([]), using=outbox.database())
+    transaction.on_commit(lambda: workers.wake([]), using=outbox.database())
     admin.message_user(request, gettext("Resumed. What waited is sent now."), messages.SUCCESS)
 
 

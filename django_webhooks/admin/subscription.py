@@ -16,7 +16,7 @@ from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import tasks
+from .. import workers
 from ..fields import sealed_fields
 from ..models import Endpoint, SigningKey, Subscription, Switch
 from ..sending import outbox, statistics
@@ -273,7 +273,7 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
             subscription.resume()
             self.log_change(request, subscription, "subscription.resumed")
         if found:
-            transaction.on_commit(lambda: tasks.wake([]), using=queryset.db)
+            transaction.on_commit(lambda: workers.wake([]), using=queryset.db)
         message = ngettext(
             "%(count)d subscription resumed.", "%(count)d subscriptions resumed.", len(found)
         )

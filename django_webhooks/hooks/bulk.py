@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models, router, transaction
 
-from ..sending.outbox import Draft
+from ..sending.fan_out import Draft
 from . import coalescing, telling
 from .model_webhooks import ModelWebhooks
 from .muting import is_muted, muted

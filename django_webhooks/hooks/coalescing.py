@@ -21,7 +21,7 @@ from django.db import connections, models, transaction
 from ..models import Event
 from ..models.owner import OwnerKey
 from ..sending import outbox
-from ..sending.outbox import Draft
+from ..sending.fan_out import Draft
 from . import telling
 from .model_webhooks import ACTIONS, ModelWebhooks
 

@@ -15,7 +15,7 @@ from .. import events
 from ..models import Event
 from ..models.owner import OwnerKey
 from ..sending import listeners, outbox, payloads
-from ..sending.outbox import Draft
+from ..sending.fan_out import Draft
 from . import model_webhooks, values
 from .model_webhooks import ModelWebhooks, concrete_of
 

@@ -19,7 +19,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
-from .. import tasks
+from .. import workers
 from ..conf import settings
 from ..exceptions import InvalidSecret
 from ..inbox import background, intake, once, rejections
@@ -228,7 +228,7 @@ def _take(
     if handlings.at(row.path)[0].source != handling.source:
         # A worker would find another view there, or none.
         raise ImproperlyConfigured(f"{handling.source} is not the view at {path}.")
-    is_new = background.store(row, tasks.tell_of_message, using=using)
+    is_new = background.store(row, workers.tell_of_message, using=using)
     return HttpResponse(status=202 if is_new else 200)
 
 

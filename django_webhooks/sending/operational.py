@@ -9,7 +9,7 @@ from uuid import UUID
 from .. import catalog
 from ..models import Endpoint, Subscription
 from . import outbox
-from .outbox import Draft
+from .fan_out import Draft
 
 UNHEALTHY = catalog.declare(
     "webhooks.endpoint.unhealthy", description="An endpoint failed and is not called any more."

@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 import contextvars
-import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
 
-from django.db import models, router, transaction
+from django.db import router, transaction
 from django.utils import timezone
 
 from .. import catalog, signals
-from ..conf import settings
-from ..fields import DatabaseNow
 from ..models import Delivery, Event, Subscription
-from ..models.event import digest
 from ..models.owner import OwnerKey
-from ..policies import ordering
-from ..policies.ordering import Ordering
-from . import hops, listeners, one_trip, payloads, statements, tracing
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """An event that is to be recorded: its type, its data, and whose it is."""
-
-    event_type: str
-    data: Any
-    owner: models.Model | OwnerKey | None = None
-    idempotency_key: str | None = None
-    #: What is told of one thing in order, where subscriptions ask for it.
-    ordering_key: str | None = None
-    #: Subscriptions that do not get it although they listen.
-    not_to: Collection[UUID] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What became of a draft: its event, or None where nobody listens, and the new deliveries.
-
-    ``due`` has the ids of those deliveries that may be sent at once.
-    """
-
-    event: Event | None = None
-    deliveries: Sequence[Delivery] = field(default=())
-    due: Sequence[UUID] = field(default=())
-
+from . import fan_out, hops, listeners, one_trip, payloads, statements, tracing
+from .fan_out import Draft, Recorded
 
 _capture: contextvars.ContextVar[Callable[[Event], None] | None] = contextvars.ContextVar(
     "webhooks_capture", default=None
@@ -105,21 +69,22 @@ def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
         using=using,
     )
     audiences = [
-        _audience(draft, owner, found) for draft, owner in zip(drafts, owners, strict=True)
+        fan_out.audience_of(draft, owner, found)
+        for draft, owner in zip(drafts, owners, strict=True)
     ]
     if len(drafts) == 1:
         listeners.expect(len(audiences[0]), drafts[0].event_type, owners[0], using=using)
     events = [
-        _event(draft, owner, now=now) if audience else None
+        fan_out.event_of(draft, owner, now=now) if audience else None
         for draft, owner, audience in zip(drafts, owners, audiences, strict=True)
     ]
     if not any(events):
         return [Recorded() for _ in drafts]
     with tracing.emitting(events), transaction.atomic(using=using, savepoint=False):
         heard = [event for event in events if event is not None]
-        firsts = _store_keyed(heard, using=using)
+        firsts = fan_out.store_keyed(heard, using=using)
         recorded = [
-            _recorded(event, audience, firsts=firsts, now=now)
+            fan_out.recorded_of(event, audience, firsts=firsts, now=now)
             for event, audience in zip(events, audiences, strict=True)
         ]
         deliveries = [delivery for one in recorded for delivery in one.deliveries]
@@ -137,7 +102,7 @@ def record_for(subscription: Subscription, draft: Draft, *, using: str) -> Deliv
     """Write an event for one subscription alone, whatever it listens to: to test its endpoints."""
     catalog.check(draft.event_type)
     now = timezone.now()
-    event = _event(draft, subscription.owner_key, now=now)
+    event = fan_out.event_of(draft, subscription.owner_key, now=now)
     with tracing.emitting([event]), transaction.atomic(using=using):
         event.save(force_insert=True, using=using)
         return Delivery.objects.using(using).create(
@@ -170,33 +135,13 @@ def forget(event: Event, *, using: str) -> None:
 
 
 def _captured(draft: Draft, listener: Callable[[Event], None]) -> Recorded:
-    event = _event(draft, OwnerKey.of(draft.owner), now=timezone.now())
+    event = fan_out.event_of(draft, OwnerKey.of(draft.owner), now=timezone.now())
     listener(event)
     return Recorded(event=event)
 
 
-def _event(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
-    key = draft.idempotency_key or ""
-    if len(key) > 200:
-        raise ValueError("Use an idempotency_key of at most 200 characters.")
-    ordering_key = draft.ordering_key or ""
-    if len(ordering_key) > ordering.LONGEST:
-        raise ValueError(f"Use an ordering_key of at most {ordering.LONGEST} characters.")
-    return Event(
-        type=draft.event_type,
-        owner_type=owner.type,
-        owner_id=owner.id,
-        body=payloads.serialise(draft.event_type, draft.data, recorded_at=now),
-        idempotency_key=key,
-        idempotency_digest=digest(owner, draft.event_type, key) if key else None,
-        ordering_key=ordering_key,
-        hops=hops.current(),
-        created_at=now,
-    )
-
-
 def _fits_one_trip(draft: Draft, expected: int, *, using: str) -> bool:
-    is_plain = not (draft.idempotency_key or draft.not_to) and _may_go_on(hops.current())
+    is_plain = not (draft.idempotency_key or draft.not_to) and fan_out.may_go_on(hops.current())
     return is_plain and expected <= one_trip.MAX_LISTENERS and one_trip.is_possible(using)
 
 
@@ -208,7 +153,7 @@ def _record_in_one_trip(
     Another number may listen, and data that cannot be sent is no error where nobody does.
     """
     try:
-        event = _event(draft, owner, now=now)
+        event = fan_out.event_of(draft, owner, now=now)
     except ValueError:
         return None
     # One statement is all or nothing by itself.
@@ -226,87 +171,6 @@ def _record_in_one_trip(
     recorded = Recorded(event=event, deliveries=deliveries, due=deliveries.due)
     _announce_later([recorded], using=using)
     return recorded
-
-
-def _audience(
-    draft: Draft, owner: OwnerKey, found: Iterable[listeners.Listener]
-) -> dict[UUID, listeners.Listener]:
-    """Return who of these hears it; one whose patterns match twice gets it once."""
-    return {
-        one.subscription_id: one
-        for one in found
-        if one.hears(draft.event_type, owner) and one.subscription_id not in draft.not_to
-    }
-
-
-def _may_go_on(count: int) -> bool:
-    return count <= settings.WEBHOOKS_MAX_HOPS
-
-
-def _store_keyed(events: Sequence[Event], *, using: str) -> dict[str, Event]:
-    """Insert the events with an idempotency key; return the first event of each digest."""
-    keyed: dict[str, Event] = {}
-    for event in events:
-        if event.idempotency_digest is not None:
-            keyed.setdefault(event.idempotency_digest, event)
-    if not keyed:
-        return {}
-    rows = Event.objects.using(using)
-    # The database decides who was first, also against a transaction that runs at the same time.
-    rows.bulk_create(keyed.values(), ignore_conflicts=True)
-    return {
-        str(first.idempotency_digest): first
-        for first in rows.filter(idempotency_digest__in=list(keyed))
-    }
-
-
-def _recorded(
-    event: Event | None,
-    audience: Mapping[UUID, listeners.Listener],
-    *,
-    firsts: dict[str, Event],
-    now: datetime,
-) -> Recorded:
-    if event is None:
-        return Recorded()
-    first = firsts.get(event.idempotency_digest or "", event)
-    if first.pk != event.pk:
-        return Recorded(event=first)
-    if not _may_go_on(event.hops):
-        return Recorded(event=event, deliveries=_gone_round(event, audience, now=now))
-    deliveries = [
-        Delivery(
-            event=event,
-            subscription_id=subscription_id,
-            ordering_key=ordering.lane(Ordering(listener.ordering), event.ordering_key),
-            due_at=DatabaseNow() if listener.is_flowing else None,
-            created_at=now,
-        )
-        for subscription_id, listener in audience.items()
-    ]
-    due = [delivery.pk for delivery in deliveries if delivery.due_at is not None]
-    return Recorded(event=event, deliveries=deliveries, due=due)
-
-
-def _gone_round(event: Event, hearing: Iterable[UUID], *, now: datetime) -> list[Delivery]:
-    """Return deliveries that are not sent: they stay, say so, and can be replayed."""
-    logger.error(
-        "Event %s is not sent: %d webhooks led to it, each causing the next.",
-        event.message_id,
-        event.hops,
-        extra={"webhooks_event": str(event.pk)},
-    )
-    return [
-        Delivery(
-            event=event,
-            subscription_id=subscription_id,
-            status=Delivery.Status.GIVEN_UP,
-            reason="loop",
-            created_at=now,
-            finished_at=now,
-        )
-        for subscription_id in hearing
-    ]
 
 
 def _announce_later(recorded: Sequence[Recorded], *, using: str) -> None:

@@ -282,10 +282,10 @@ class Stage:
     def emit(self, count: int) -> None:
         """Record things and their events without telling a worker."""
         self.python(
-            "from django_webhooks.sending import outbox\n"
+            "from django_webhooks.sending import fan_out, outbox\n"
             "from tests.acceptance.site.models import Thing\n"
             f"things = Thing.objects.bulk_create([Thing(name=str(n)) for n in range({count})])\n"
-            "outbox.record([outbox.Draft(event_type='thing.created',"
+            "outbox.record([fan_out.Draft(event_type='thing.created',"
             " data={'id': t.pk, 'name': t.name}) for t in things], using='default')"
         )
 

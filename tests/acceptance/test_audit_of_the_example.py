@@ -44,7 +44,7 @@ from django.utils import timezone
 from django_webhooks.models import Delivery, Endpoint, Health, SigningKey, Subscription
 from django_webhooks.models.audited import unnoted
 from django_webhooks.sending import outbox
-from django_webhooks.sending.outbox import Draft
+from django_webhooks.sending.fan_out import Draft
 now, day = timezone.now(), timedelta(days=1)
 named = Subscription.objects.all()
 crm, erp, mail, shop = sorted(named, key=lambda one: one.name)

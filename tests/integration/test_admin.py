@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_webhooks import catalog, tasks
+from django_webhooks import catalog, workers
 from django_webhooks.models import Attempt, AuditEntry, BulkReplay, Delivery
 from django_webhooks.sending import bulk_replays
 from django_webhooks.sending.selection import Selection
@@ -136,7 +136,7 @@ def test_selected_deliveries_are_replayed(
     admin_client, monkeypatch, django_capture_on_commit_callbacks
 ):
     begun = []
-    monkeypatch.setattr(tasks, "begin_replay", begun.append)
+    monkeypatch.setattr(workers, "begin_replay", begun.append)
     over, waits = given_up(), factories.delivery()
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -153,7 +153,7 @@ def test_selected_deliveries_are_replayed(
 
 
 def test_a_second_click_begins_nothing(admin_client, monkeypatch):
-    monkeypatch.setattr(tasks, "begin_replay", lambda key: None)
+    monkeypatch.setattr(workers, "begin_replay", lambda key: None)
     over = given_up()
 
     _, first = replay_page(admin_client, over)
@@ -221,7 +221,7 @@ def test_what_waits_is_tried_now_or_cancelled(
     admin_client, monkeypatch, django_capture_on_commit_callbacks
 ):
     woken = []
-    monkeypatch.setattr(tasks, "wake", woken.append)
+    monkeypatch.setattr(workers, "wake", woken.append)
     later, held = factories.delivery(), factories.delivery(name="held", url=None)
     Delivery.objects.filter(pk=later.pk).update(due_at=timezone.now() + timedelta(hours=5))
     Delivery.objects.filter(pk=held.pk).update(due_at=None)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_webhooks import tasks
+from django_webhooks import workers
 from django_webhooks.models import AuditEntry, InboxMessage, NetworkList, Rejection
 from django_webhooks.models.owner import OwnerKey
 from tests import pages
@@ -19,7 +19,7 @@ BODY = b'{"type":"order.paid","data":{"note":"<script>alert(1)</script>\xe2\x80\
 @pytest.fixture(autouse=True)
 def _told(monkeypatch):
     told.clear()
-    monkeypatch.setattr(tasks, "tell_of_message", told.append)
+    monkeypatch.setattr(workers, "tell_of_message", told.append)
 
 
 told = []

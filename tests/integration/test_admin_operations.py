@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from django_webhooks import catalog, tasks
+from django_webhooks import catalog, workers
 from django_webhooks.models import (
     AuditEntry,
     BulkReplay,
@@ -52,7 +52,7 @@ def test_a_test_event_goes_to_the_one_subscription_and_shows_its_way(
     admin_client, monkeypatch, django_capture_on_commit_callbacks
 ):
     woken = []
-    monkeypatch.setattr(tasks, "wake", woken.extend)
+    monkeypatch.setattr(workers, "wake", woken.extend)
     factories.subscription(name="other")
     with receiving(204) as receiver:
         subscription = factories.subscription(event_types=["user.*"], url=receiver.url)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_webhooks import tasks
+from django_webhooks import tasks, workers
 from django_webhooks.models import AuditEntry, BulkReplay, Delivery, Endpoint
 from django_webhooks.sending import bulk_replays, dispatch, outbox
 from django_webhooks.sending.bulk_replays import NothingToReplay
@@ -248,7 +248,7 @@ class TestTask:
 
         monkeypatch.setattr(tasks.replay, "apply_async", fails)
 
-        tasks.begin_replay(str(uuid.uuid4()))
+        workers.begin_replay(str(uuid.uuid4()))
 
 
 class TestSelection:

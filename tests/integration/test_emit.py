@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def woken(monkeypatch):
     found = []
-    monkeypatch.setattr(events.tasks, "wake", found.append)
+    monkeypatch.setattr(events.workers, "wake", found.append)
     return found
 
 

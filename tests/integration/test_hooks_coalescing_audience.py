@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _nobody_is_woken(monkeypatch):
-    monkeypatch.setattr(events.tasks, "wake", lambda ids: None)
+    monkeypatch.setattr(events.workers, "wake", lambda ids: None)
 
 
 @pytest.fixture

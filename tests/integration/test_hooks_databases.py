@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "othe
 
 @pytest.fixture(autouse=True)
 def _somebody_listens(monkeypatch):
-    monkeypatch.setattr(events.tasks, "wake", lambda ids: None)
+    monkeypatch.setattr(events.workers, "wake", lambda ids: None)
     listen()
 
 

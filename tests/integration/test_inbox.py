@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import path
 from django.utils import timezone
 
-from django_webhooks import events, signals, tasks
+from django_webhooks import events, signals, tasks, workers
 from django_webhooks.inbox import background, handling, intake, upkeep
 from django_webhooks.inbox import once as once_module
 from django_webhooks.models import InboxMessage
@@ -97,7 +97,7 @@ def _urls(settings, monkeypatch):
     settings.MIDDLEWARE = []
     todo.clear()
     seen.clear()
-    monkeypatch.setattr(tasks, "tell_of_message", lambda key: told.append(key))
+    monkeypatch.setattr(workers, "tell_of_message", lambda key: told.append(key))
     told.clear()
 
 
@@ -516,14 +516,14 @@ class TestTasks:
 def test_telling_never_raises(monkeypatch, caplog):
     monkeypatch.undo()
     published = []
-    monkeypatch.setattr(tasks._inbox_waker, "_publish", published.append)
+    monkeypatch.setattr(workers._inbox_waker, "_publish", published.append)
 
-    tasks.tell_of_message(InboxMessage().pk)
+    workers.tell_of_message(InboxMessage().pk)
 
-    assert tasks._inbox_waker.flush()
+    assert workers._inbox_waker.flush()
     assert len(published) == 1
-    monkeypatch.setattr(tasks._inbox_waker, "wake", fail_with_arguments)
-    tasks.tell_of_message(InboxMessage().pk)
+    monkeypatch.setattr(workers._inbox_waker, "wake", fail_with_arguments)
+    workers.tell_of_message(InboxMessage().pk)
     assert "No worker could be told of received message" in caplog.text
 
 

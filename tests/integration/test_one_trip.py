@@ -14,7 +14,7 @@ from django_webhooks.fields import uuid7
 from django_webhooks.migrations import _record
 from django_webhooks.models import Delivery, Event, Health, Subscription
 from django_webhooks.models.owner import OwnerKey
-from django_webhooks.sending import hops, listeners, one_trip, outbox
+from django_webhooks.sending import fan_out, hops, listeners, one_trip, outbox
 from tests import factories
 
 pytestmark = [
@@ -95,7 +95,7 @@ def owned():
 @pytest.mark.parametrize("listening", [plain, several, in_order, held, owned])
 def test_writes_what_the_statements_write(listening, owner, trips, heard):
     listening()
-    draft = outbox.Draft(
+    draft = fan_out.Draft(
         event_type="order.paid", data={"text": "ä'\\"}, owner=owner, ordering_key="ö'1"
     )
     recorded = []
@@ -270,7 +270,7 @@ def test_an_owner_that_was_not_heard_yet_is_expected_to_have_as_many_listeners(t
 def test_data_that_is_no_json_is_no_error_where_nobody_listens(trips):
     factories.subscription(owner_type=OURS.type, owner_id=OURS.id)
     factories.record(owner=OURS)
-    draft = outbox.Draft(event_type="order.paid", data={"id": object()}, owner=THEIRS)
+    draft = fan_out.Draft(event_type="order.paid", data={"id": object()}, owner=THEIRS)
     [recorded] = outbox.record([draft], using="default")
     assert (recorded.event, trips) == (None, [])
 

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.db import OperationalError
 from django.test import override_settings
 
-from django_webhooks import tasks
+from django_webhooks import tasks, workers
 from django_webhooks.exceptions import RetryLater
 from django_webhooks.models import Delivery
 from django_webhooks.sending import dispatch
@@ -126,9 +126,9 @@ class TestWake:
 
     def test_it_is_told_in_the_background(self, monkeypatch):
         told = []
-        monkeypatch.setattr(tasks._waker, "wake", told.append)
+        monkeypatch.setattr(workers._waker, "wake", told.append)
 
-        tasks.wake(["a"])
+        workers.wake(["a"])
 
         assert told == [["a"]]
 
@@ -136,14 +136,14 @@ class TestWake:
     def test_an_eager_project_delivers_at_once(self, how, monkeypatch):
         told, woken = [], []
         monkeypatch.setattr(tasks.deliver, "delay", told.append)
-        monkeypatch.setattr(tasks._waker, "wake", woken.append)
+        monkeypatch.setattr(workers._waker, "wake", woken.append)
         name = "CELERY_TASK_ALWAYS_EAGER"
         with monkeypatch.context() as patch, ExitStack() as overrides:
             if how == "changed":
                 patch.setattr(django_settings, name, False, raising=False)
             # Who is not eager is remembered; one override looks like the other.
             with override_settings(WEBHOOKS_MAX_HOPS=3) if how == "override" else nullcontext():
-                tasks.wake(["a"])
+                workers.wake(["a"])
             match how:
                 case "celery":
                     patch.setitem(tasks.deliver.app.conf.changes, "task_always_eager", True)
@@ -153,8 +153,8 @@ class TestWake:
                     overrides.enter_context(override_settings(CELERY_ALWAYS_EAGER=True))
                 case _:
                     patch.setattr(django_settings, name, True, raising=False)
-            tasks.wake(["b"])
-        tasks.wake(["c"])
+            workers.wake(["b"])
+        workers.wake(["c"])
 
         assert told == [["b"]]
         assert woken == [["a"], ["c"]]
@@ -176,9 +176,9 @@ class TestWake:
         def fail(ids):
             raise RuntimeError("no thread")
 
-        monkeypatch.setattr(tasks._waker, "wake", fail)
+        monkeypatch.setattr(workers._waker, "wake", fail)
 
-        tasks.wake(["a"])
+        workers.wake(["a"])
 
         assert "No worker could be told" in caplog.text
 
@@ -188,6 +188,6 @@ class TestWake:
             tasks.deliver, "apply_async", lambda args, **options: sent.append((args, options))
         )
 
-        tasks._publish(["a", "b"])
+        workers._publish(["a", "b"])
 
         assert sent == [((["a", "b"],), {"retry": False})]

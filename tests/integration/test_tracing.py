@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from django_webhooks.models import Delivery, Event, Subscription
 from django_webhooks.models.owner import OwnerKey
-from django_webhooks.sending import attempt, dispatch, listeners, outbox, probes
+from django_webhooks.sending import attempt, dispatch, fan_out, listeners, outbox, probes
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import receiving
@@ -174,7 +174,9 @@ def test_a_retry_much_later_has_a_trace_of_its_own_that_is_linked(spans, clock):
 
 def test_what_is_recorded_together_shares_a_span(spans):
     factories.subscription()
-    drafts = [outbox.Draft(event_type=name, data={}) for name in ("order.paid", "order.item.added")]
+    drafts = [
+        fan_out.Draft(event_type=name, data={}) for name in ("order.paid", "order.item.added")
+    ]
 
     outbox.record(drafts, using="default")
 
@@ -212,7 +214,7 @@ def test_where_others_listen_than_did_before_an_event_has_one_span(after, export
 
 def test_an_event_for_one_subscription_is_traced_as_well(spans):
     subscription = factories.subscription()
-    draft = outbox.Draft(event_type="order.paid", data={})
+    draft = fan_out.Draft(event_type="order.paid", data={})
 
     delivery = outbox.record_for(subscription, draft, using="default")
 
@@ -252,7 +254,7 @@ def test_a_span_of_a_failure_tells_nothing_of_what_the_error_says(spans, monkeyp
     def fail(*args, **kwargs):
         raise DatabaseError("the row with the secret")
 
-    monkeypatch.setattr(outbox, "_store_keyed", fail)
+    monkeypatch.setattr(fan_out, "store_keyed", fail)
     with pytest.raises(DatabaseError):
         factories.record()
 

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from django_webhooks import catalog, tasks
+from django_webhooks import catalog, workers
 from django_webhooks.models import AuditEntry, BulkReplay, Delivery, Subscription
 from django_webhooks.sending import bulk_replays
 from tests import factories
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _event_types(monkeypatch):
     catalog.declare("order.paid", example={"id": 7})
-    monkeypatch.setattr(tasks, "begin_replay", lambda key: None)
-    monkeypatch.setattr(tasks, "wake", lambda ids: None)
+    monkeypatch.setattr(workers, "begin_replay", lambda key: None)
+    monkeypatch.setattr(workers, "wake", lambda ids: None)
     yield
     catalog.forget("order.paid")
 

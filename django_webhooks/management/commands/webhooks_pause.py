@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ... import tasks
+from ... import workers
 from ...models.acting import acting_as
 from ...sending import outbox
 from .. import choosing
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                     one.pause(options["reason"] or "webhooks_pause")
             self.stdout.write(f"{plain(one.name)}: {verb}.")
         if wanted and done and not options["dry_run"]:
-            tasks.wake([])
+            workers.wake([])
         noun = "subscription" if done == 1 else "subscriptions"
         would = "would be " if options["dry_run"] else ""
         self.stdout.write(f"{done} {noun} {would}{verb}.")

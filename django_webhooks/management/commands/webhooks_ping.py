@@ -11,11 +11,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from ... import catalog, tasks
+from ... import catalog, workers
 from ...exceptions import WebhooksError
 from ...models import AuditEntry, Delivery
 from ...sending import dispatch, outbox
-from ...sending.outbox import Draft
+from ...sending.fan_out import Draft
 from .. import choosing
 from ..terminal import plain
 
@@ -58,7 +58,9 @@ class Command(BaseCommand):
                         event_type=draft.event_type,
                     )
                     if not options["here"]:
-                        transaction.on_commit(partial(tasks.wake, [str(delivery.pk)]), using=using)
+                        transaction.on_commit(
+                            partial(workers.wake, [str(delivery.pk)]), using=using
+                        )
             except WebhooksError as error:
                 raise CommandError(str(error)) from None
         if options["here"]:

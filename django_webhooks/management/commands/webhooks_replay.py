@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ... import tasks
+from ... import workers
 from ...models import Delivery
 from ...sending import bulk_replays, outbox
 from ...sending.bulk_replays import NothingToReplay
@@ -113,7 +113,7 @@ class Command(BaseCommand):
             return
         except ValueError as error:
             raise CommandError(str(error)) from None
-        tasks.begin_replay(str(made.pk))
+        workers.begin_replay(str(made.pk))
         verb = "is" if made.total == 1 else "are"
         self.stdout.write(
             f"{prefix}{_deliveries(made.total)} {verb} replayed by bulk replay {made.pk}."
