@@ -24,7 +24,7 @@ def begin_replay(bulk_replay_id: str) -> None:
 def wake(delivery_ids: Sequence[str]) -> None:
     """Tell a worker to look now. Returns at once and never raises."""
     try:
-        if _is_eager(tasks.deliver.app):
+        if _is_eager(tasks.project_app()):
             tasks.deliver.delay(list(delivery_ids))
         else:
             _waker.wake(list(delivery_ids))
@@ -35,7 +35,7 @@ def wake(delivery_ids: Sequence[str]) -> None:
 def tell_of_message(key: UUID) -> None:
     """Tell a worker of a received message. Returns at once and never raises."""
     try:
-        if _is_eager(tasks.deliver.app):
+        if _is_eager(tasks.project_app()):
             tasks.handle.delay([str(key)])
         else:
             _inbox_waker.wake([str(key)])
