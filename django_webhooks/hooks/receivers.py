@@ -26,10 +26,15 @@ class _Before:
 
 
 def before_save(
-    sender: type[models.Model], instance: models.Model, raw: bool, using: str, **kwargs: Any
+    sender: type[models.Model],
+    instance: models.Model,
+    raw: bool,
+    using: str,
+    update_fields: frozenset[str] | None = None,
+    **kwargs: Any,
 ) -> None:
     """Read the row as it is, where somebody listens to its changes."""
-    before = _Before() if raw or is_muted() else _read(sender, instance, using=using)
+    before = _Before() if raw or is_muted() else _read(sender, instance, update_fields, using=using)
     # A stack: receivers of the project may save the object again before we are told of this save.
     instance.__dict__.setdefault(_BEFORE, []).append(before)
 
@@ -106,10 +111,20 @@ def tell(
         telling.emit([draft], using=using)
 
 
-def _read(sender: type[models.Model], instance: models.Model, *, using: str) -> _Before:
+def _read(
+    sender: type[models.Model],
+    instance: models.Model,
+    update_fields: frozenset[str] | None,
+    *,
+    using: str,
+) -> _Before:
     rows: dict[type[models.Model], _Row | None] = {}
     for hook in telling.hooks_of(sender):
-        if _may_exist(hook, instance) and telling.is_heard(hook, "updated"):
+        if (
+            _may_exist(hook, instance)
+            and _saved(hook, update_fields)
+            and telling.is_heard(hook, "updated")
+        ):
             key = telling.key_of(hook, instance)
             rows[hook.model] = statements.row(hook.model, key, hook.watched_columns, using=using)
     state = vars(instance).items()
@@ -126,6 +141,19 @@ def _may_exist(hook: ModelWebhooks, instance: models.Model) -> bool:
         return True
     # A new object may have the key of an old row: one given by hand, or that of its parent.
     return not hook.model._meta.pk.has_default()
+
+
+def _saved(
+    hook: ModelWebhooks, update_fields: frozenset[str] | None
+) -> Mapping[str, models.Field[Any, Any]]:
+    """Return the watched fields that the save writes."""
+    if update_fields is None:
+        return hook.watched
+    return {
+        name: one
+        for name, one in hook.watched.items()
+        if name in update_fields or one.attname in update_fields
+    }
 
 
 def _generated(instance: models.Model) -> set[str]:
@@ -148,15 +176,14 @@ def _changed(
     update_fields: frozenset[str] | None,
 ) -> list[str]:
     if hook.model not in before.rows:
-        # Nobody listened when the save began.
+        # Nobody listened when the save began, or it writes nothing that is watched.
         return []
     row, now = before.rows[hook.model], vars(instance)
     return [
         name
-        for name, one in hook.watched.items()
-        if (update_fields is None or name in update_fields or one.attname in update_fields)
+        for name, one in _saved(hook, update_fields).items()
         # A deferred field is not saved.
-        and one.attname in now
+        if one.attname in now
         # A row that appeared during the save: what changed is not known.
         and (row is None or values.differ(one, now[one.attname], row[one.attname]))
     ]

@@ -131,6 +131,17 @@ def test_saving_no_fields_tells_nothing():
 
 
 @registered(Order, watch=["status", "shop"])
+def test_a_save_of_nothing_that_is_watched_reads_no_row(django_assert_num_queries):
+    order = saved()
+    order.status, order.stock = "paid", 9
+
+    with django_assert_num_queries(1):
+        order.save(update_fields=["stock"])
+
+    assert told() == []
+
+
+@registered(Order, watch=["status", "shop"])
 def test_only_watched_fields_count():
     order = saved()
 
