@@ -118,7 +118,8 @@ def _call(event: Event, ids: Sequence[UUID], *, using: str) -> Any:
         event.ordering_key,
         event.hops,
         event.trace_parent,
-        event.created_at,
+        # As texts: a driver takes longer to write a moment, or a list.
+        event.created_at.isoformat(),
         statements.array((event.pk, *ids)),
     )
     # What is empty is a part of the text: each parameter costs more than what it says.
