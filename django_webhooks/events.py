@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,9 @@ from django.db import models, transaction
 from . import workers
 from .models import Event
 from .sending import outbox
-from .sending.fan_out import Draft
+from .sending.fan_out import Draft, Recorded
 from .sending.hops import handling
+from .sending.one_trip import Written
 
 __all__ = ["Draft", "emit", "emit_many", "handling"]
 
@@ -47,9 +48,13 @@ def emit(
 
 def emit_many(drafts: Iterable[Draft], *, using: str | None = None) -> list[Event | None]:
     """Record many events, all or none, in a constant number of queries; see :func:`emit`."""
-    using = using or outbox.database()
+    return [one.event for one in record(drafts, using=using or outbox.database())]
+
+
+def record(drafts: Iterable[Draft], *, using: str) -> Sequence[Recorded | Written]:
+    """Do as :func:`emit_many`, and return what makes the events where somebody wants them."""
     recorded = outbox.record(drafts, using=using)
     ids = [str(key) for one in recorded for key in one.due]
     if ids:
         transaction.on_commit(partial(workers.wake, ids), using=using)
-    return [one.event for one in recorded]
+    return recorded

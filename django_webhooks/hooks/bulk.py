@@ -150,9 +150,9 @@ def _tell(changes: Iterable[tuple[models.Model, Collection[str]]], action: str) 
     for using, rows in told.items():
         recorded = telling.emit([draft for _, _, draft in rows], using=using)
         # Elsewhere the events wait, and are told one by one.
-        for (hook, instance, _), event in zip(rows, recorded, strict=False):
+        for (hook, instance, _), one in zip(rows, recorded, strict=False):
             if coalescing.applies(hook, using=using):
-                coalescing.remember(hook, instance, action, event=event, using=using)
+                coalescing.remember(hook, instance, action, event=one.event, using=using)
 
 
 def _draft_of(

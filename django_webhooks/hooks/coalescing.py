@@ -147,7 +147,7 @@ def _draft_of(
 def _record(memory: _Memory, draft: Draft | None, *, using: str) -> None:
     if draft is not None:
         recorded = telling.emit([draft], using=using)
-        memory.events.extend(event for event in recorded if event is not None)
+        memory.events.extend(one.event for one in recorded if one.event is not None)
 
 
 def _changed_before(row: Event) -> list[str]:

@@ -12,10 +12,10 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from .. import events
-from ..models import Event
 from ..models.owner import OwnerKey
 from ..sending import listeners, outbox, payloads
-from ..sending.fan_out import Draft
+from ..sending.fan_out import Draft, Recorded
+from ..sending.one_trip import Written
 from . import model_webhooks, values
 from .model_webhooks import ModelWebhooks, concrete_of
 
@@ -81,7 +81,7 @@ def draft_of(
     )
 
 
-def emit(drafts: Sequence[Draft], *, using: str) -> list[Event | None]:
+def emit(drafts: Sequence[Draft], *, using: str) -> Sequence[Recorded | Written]:
     """Record the events of changes made in that database.
 
     Another database than that of the events knows nothing of its transactions: the events wait
@@ -89,7 +89,7 @@ def emit(drafts: Sequence[Draft], *, using: str) -> list[Event | None]:
     """
     database = outbox.database()
     if using == database or outbox.is_capturing():
-        return events.emit_many(drafts, using=database)
+        return events.record(drafts, using=database)
     # What is wrong with the data is told now, and what happens to it later is not.
     frozen = [
         # An owner that is deleted meanwhile has no key any more.
@@ -98,7 +98,7 @@ def emit(drafts: Sequence[Draft], *, using: str) -> list[Event | None]:
     ]
 
     def emit_later() -> None:
-        events.emit_many(frozen, using=database)
+        events.record(frozen, using=database)
 
     transaction.on_commit(emit_later, using=using)
     return []

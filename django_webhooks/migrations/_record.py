@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 NAME = "django_webhooks_record_1"
-SIGNATURE = (
-    f"{NAME}(varchar[], varchar, varchar, bytea, varchar, integer, varchar, timestamptz, uuid[])"
-)
+SIGNATURE = f"{NAME}(varchar[], varchar[], uuid[], bytea)"
 
 _LISTENERS = """
         SELECT array_agg(one.id), array_agg(one.flows), array_agg(one.lane)
@@ -42,15 +40,23 @@ _OWNERS = "subscription.owner_type = its_owner_type AND subscription.owner_id = 
 
 # Lanes are those of policies.ordering.lane; a test compares them.
 # A session plans these once. Those of nobody may be all or few, which a plan of their own can tell.
-# Each parameter costs its caller, so one tells several things: the first pattern is the type of the
-# event, and the first id is the event's, before one for each delivery that is expected.
+# Each parameter and each column costs its caller, so one tells several things: the first pattern is
+# the type of the event, and the first id is the event's, before one for each delivery that is
+# expected. What is returned is NULL where nobody listens, else three lists with a space between:
+# whether each flows, the subscriptions, and the lanes.
 _CREATE = f"""
-CREATE FUNCTION {NAME}(
-    patterns varchar[], its_owner_type varchar, its_owner_id varchar,
-    its_body bytea, its_ordering_key varchar, its_hops integer, its_trace_parent varchar,
-    its_moment timestamptz, ids uuid[],
-    OUT subscriptions uuid[], OUT flowing boolean[], OUT lanes varchar[]
-) LANGUAGE plpgsql AS $function$
+CREATE FUNCTION {NAME}(patterns varchar[], its varchar[], ids uuid[], its_body bytea) RETURNS text
+LANGUAGE plpgsql AS $function$
+DECLARE
+    its_moment CONSTANT timestamptz := its[1];
+    its_owner_type CONSTANT varchar := its[2];
+    its_owner_id CONSTANT varchar := its[3];
+    its_ordering_key CONSTANT varchar := its[4];
+    its_hops CONSTANT integer := its[5];
+    its_trace_parent CONSTANT varchar := its[6];
+    subscriptions uuid[];
+    flowing boolean[];
+    lanes varchar[];
 BEGIN
     IF its_owner_type = '' AND its_owner_id = '' THEN{_LISTENERS.format(whose=_NOBODYS)}
     ELSE{_LISTENERS.format(whose=f"{_OWNERS} OR subscription.is_global AND {_NOBODYS}")}
@@ -74,6 +80,8 @@ BEGIN
         FROM unnest(ids[2:], subscriptions, flowing, lanes)
             AS one (id, subscription, flows, lane);
     END IF;
+    RETURN array_to_string(flowing, ',') || ' ' || array_to_string(subscriptions, ',')
+        || ' ' || array_to_string(lanes, ',');
 END
 $function$
 """  # nosec B608  # names of ours

@@ -12,9 +12,9 @@ from uuid import UUID
 from django.db import models
 
 from ..conf import settings
-from ..fields import DatabaseNow
+from ..fields import DatabaseNow, uuid7
 from ..models import Delivery, Event
-from ..models.event import digest
+from ..models.event import digest, message_id
 from ..models.owner import OwnerKey
 from ..policies import ordering
 from ..policies.ordering import Ordering
@@ -49,25 +49,65 @@ class Recorded:
     due: Sequence[UUID] = field(default=())
 
 
+@dataclass(slots=True, kw_only=True)
+class EventValues:
+    """What an event says, checked and serialised: an object is made where somebody wants one."""
+
+    pk: UUID
+    type: str
+    owner: OwnerKey
+    body: bytes
+    ordering_key: str
+    hops: int
+    created_at: datetime
+    trace_parent: str = ""
+
+    @property
+    def message_id(self) -> str:
+        """The ``webhook-id`` of the event."""
+        return message_id(self.pk)
+
+    def event(self) -> Event:
+        """Return the event, which is not stored yet."""
+        return Event(
+            id=self.pk,
+            type=self.type,
+            owner_type=self.owner.type,
+            owner_id=self.owner.id,
+            body=self.body,
+            ordering_key=self.ordering_key,
+            hops=self.hops,
+            trace_parent=self.trace_parent,
+            created_at=self.created_at,
+        )
+
+
+def values_of(draft: Draft, owner: OwnerKey, *, now: datetime) -> EventValues:
+    """Return the values of a draft's event. Raise ValueError for a key that is too long."""
+    ordering_key = draft.ordering_key or ""
+    if len(ordering_key) > ordering.LONGEST:
+        raise ValueError(f"Use an ordering_key of at most {ordering.LONGEST} characters.")
+    return EventValues(
+        pk=uuid7(),
+        type=draft.event_type,
+        owner=owner,
+        body=payloads.serialise(draft.event_type, draft.data, recorded_at=now),
+        ordering_key=ordering_key,
+        hops=hops.current(),
+        created_at=now,
+    )
+
+
 def event_of(draft: Draft, owner: OwnerKey, *, now: datetime) -> Event:
     """Return the event of a draft, serialised. Raise ValueError for a key that is too long."""
     key = draft.idempotency_key or ""
     if len(key) > 200:
         raise ValueError("Use an idempotency_key of at most 200 characters.")
-    ordering_key = draft.ordering_key or ""
-    if len(ordering_key) > ordering.LONGEST:
-        raise ValueError(f"Use an ordering_key of at most {ordering.LONGEST} characters.")
-    return Event(
-        type=draft.event_type,
-        owner_type=owner.type,
-        owner_id=owner.id,
-        body=payloads.serialise(draft.event_type, draft.data, recorded_at=now),
-        idempotency_key=key,
-        idempotency_digest=digest(owner, draft.event_type, key) if key else None,
-        ordering_key=ordering_key,
-        hops=hops.current(),
-        created_at=now,
-    )
+    event = values_of(draft, owner, now=now).event()
+    if key:
+        event.idempotency_key = key
+        event.idempotency_digest = digest(owner, draft.event_type, key)
+    return event
 
 
 def may_go_on(count: int) -> bool:

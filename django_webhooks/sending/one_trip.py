@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any, overload
 from uuid import UUID
 
 from django.db import connections
@@ -20,6 +19,7 @@ from ..migrations import _record
 from ..models import Delivery, Event
 from ..policies import matching
 from . import statements
+from .fan_out import EventValues
 
 #: Listeners at the most: arrays of more are no longer what costs.
 MAX_LISTENERS = 50
@@ -27,7 +27,7 @@ MAX_LISTENERS = 50
 #: Whether a database has the function, and this user may call it.
 _is_there: dict[tuple[str, str], bool] = {}
 
-_CALL = f"SELECT subscriptions, flowing, lanes FROM {_record.NAME}"  # nosec B608  # names of ours
+_CALL = f"SELECT {_record.NAME}"
 _ASK = "SELECT has_function_privilege(to_regprocedure(%s)::oid, 'EXECUTE')"
 
 
@@ -44,93 +44,95 @@ def is_possible(using: str) -> bool:
     return _is_there[database]
 
 
-class Written(Sequence[Delivery]):
-    """The deliveries that were written, each made when somebody looks: mostly nobody does."""
+class Written:
+    """What was written; objects are made of it when somebody looks: mostly nobody does."""
 
     def __init__(
-        self,
-        event: Event,
-        ids: Sequence[UUID],
-        subscriptions: Sequence[UUID],
-        flowing: Sequence[bool],
-        lanes: Sequence[str],
+        self, values: EventValues, ids: Sequence[UUID], told: str | None, *, using: str
     ) -> None:
-        self._event, self._ids = event, ids
-        self._subscriptions, self._flowing, self._lanes = subscriptions, flowing, lanes
+        self._values, self._ids, self._using = values, ids, using
+        flowing, _, self._rest = (told or "").partition(" ")
+        #: Whether each of the deliveries may be sent at once: "t" or "f".
+        self._flowing = flowing.split(",") if told else []
 
     @property
     def due(self) -> list[UUID]:
-        """Return the ids of those that may be sent at once."""
-        return [key for key, flows in zip(self._ids, self._flowing, strict=True) if flows]
+        """Return the ids of the deliveries that may be sent at once."""
+        return [key for key, flows in zip(self._ids, self._flowing, strict=True) if flows == "t"]
 
     def __len__(self) -> int:
-        return len(self._ids)
-
-    @overload
-    def __getitem__(self, index: int) -> Delivery: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Delivery]: ...
-    def __getitem__(self, index: int | slice) -> Delivery | list[Delivery]:
-        return self._deliveries[index]
+        return len(self._flowing)
 
     @cached_property
-    def _deliveries(self) -> list[Delivery]:
-        event = self._event
-        parts = zip(self._ids, self._subscriptions, self._flowing, self._lanes, strict=True)
+    def event(self) -> Event:
+        """The event as it was written."""
+        event = self._values.event()
+        event._state.adding, event._state.db = False, self._using
+        return event
+
+    @cached_property
+    def deliveries(self) -> list[Delivery]:
+        """The deliveries as they were written."""
+        if not self._flowing:
+            return []
+        moment = self._values.created_at
+        subscriptions, _, lanes = self._rest.partition(" ")
+        parts = zip(
+            self._ids, subscriptions.split(","), self._flowing, lanes.split(","), strict=True
+        )
         deliveries = [
             Delivery(
                 id=key,
-                event=event,
-                subscription_id=subscription,
+                event=self.event,
+                subscription_id=UUID(subscription),
                 ordering_key=lane,
-                due_at=event.created_at if flows else None,
-                created_at=event.created_at,
+                due_at=moment if flows == "t" else None,
+                created_at=moment,
             )
             for key, subscription, flows, lane in parts
         ]
         for one in deliveries:
-            one._state.adding, one._state.db = False, event._state.db
+            one._state.adding, one._state.db = False, self._using
         return deliveries
 
 
-def record(event: Event, *, listeners: int, using: str) -> Written | None:
+def record(values: EventValues, *, listeners: int, using: str) -> Written | None:
     """Write the event and its deliveries where as many listen as is expected; return these.
 
-    Nothing is written where nobody listens, which returns an empty sequence, or another number
-    does, which returns None.
+    Nothing is written where nobody listens, which returns what is empty, or another number does,
+    which returns None.
     """
     ids = [uuid7() for _ in range(listeners)]
-    subscriptions, flowing, lanes = _call(event, ids, using=using)
-    if subscriptions is None:
-        return Written(event, (), (), (), ())
-    if len(subscriptions) != listeners:
-        return None
-    event._state.adding, event._state.db = False, using
-    return Written(event, ids, subscriptions, flowing, lanes)
+    told = _call(values, ids, using=using)
+    written = Written(values, ids if told else (), told, using=using)
+    return written if not told or len(written) == listeners else None
 
 
-def _call(event: Event, ids: Sequence[UUID], *, using: str) -> Any:
-    values: tuple[Any, ...] = (
-        _patterns(event.type),
-        event.owner_type,
-        event.owner_id,
-        event.body,
-        event.ordering_key,
-        event.hops,
-        event.trace_parent,
-        # As texts: a driver takes longer to write a moment, or a list.
-        event.created_at.isoformat(),
-        statements.array((event.pk, *ids)),
+def _call(values: EventValues, ids: Sequence[UUID], *, using: str) -> str | None:
+    # Few parameters, all texts but the body: each costs its driver time, moments and lists more.
+    says = (
+        values.created_at.isoformat(),
+        values.owner.type,
+        values.owner.id,
+        values.ordering_key,
+        str(values.hops),
+        values.trace_parent,
     )
-    # What is empty is a part of the text: each parameter costs more than what it says.
-    given = [value for value in values if value]
-    marks = ["%s" if value else "0" if value == 0 else "''" for value in values]
     with connections[using].cursor() as cursor:
-        cursor.execute(f"{_CALL}({', '.join(marks)})", given)
-        return cursor.fetchone()
+        cursor.execute(
+            f"{_CALL}(%s, %s, %s, %s)",
+            (
+                _patterns(values.type),
+                statements.text_array(says),
+                statements.array((values.pk, *ids)),
+                values.body,
+            ),
+        )
+        told: str | None = cursor.fetchone()[0]
+        return told
 
 
 @lru_cache(maxsize=1000)
 def _patterns(event_type: str) -> str:
     """Return those that match, the event type first."""
-    return "{" + ",".join(f'"{one}"' for one in matching.candidates(event_type)) + "}"
+    return statements.text_array(matching.candidates(event_type))

@@ -17,6 +17,7 @@ from ..models import Delivery, Event, Subscription
 from ..models.owner import OwnerKey
 from . import fan_out, hops, listeners, one_trip, payloads, statements, tracing
 from .fan_out import Draft, Recorded
+from .one_trip import Written
 
 _capture: contextvars.ContextVar[Callable[[Event], None] | None] = contextvars.ContextVar(
     "webhooks_capture", default=None
@@ -43,7 +44,7 @@ def is_capturing() -> bool:
     return _capture.get() is not None
 
 
-def record(drafts: Iterable[Draft], *, using: str) -> list[Recorded]:
+def record(drafts: Iterable[Draft], *, using: str) -> Sequence[Recorded | Written]:
     """Write the events somebody listens to, and a delivery for each who does; all or nothing.
 
     Every draft is checked and serialised before anything is written. The number of queries does not
@@ -147,40 +148,39 @@ def _fits_one_trip(draft: Draft, expected: int, *, using: str) -> bool:
 
 def _record_in_one_trip(
     draft: Draft, owner: OwnerKey, expected: int, *, now: datetime, using: str
-) -> Recorded | None:
+) -> Recorded | Written | None:
     """Record an event that as many listen to as did to the last; None where that does not do.
 
     Another number may listen, and data that cannot be sent is no error where nobody does.
     """
     try:
-        event = fan_out.event_of(draft, owner, now=now)
+        values = fan_out.values_of(draft, owner, now=now)
     except ValueError:
         return None
     # One statement is all or nothing by itself.
     with (
-        tracing.emitting([event]) as emission,
+        tracing.emitting([values]) as emission,
         transaction.mark_for_rollback_on_error(using=using),
     ):
-        deliveries = one_trip.record(event, listeners=expected, using=using)
-        emission.is_void = not deliveries
-    if deliveries is None:
+        written = one_trip.record(values, listeners=expected, using=using)
+        emission.is_void = not written
+    if written is None:
         return None
-    if not deliveries:
+    if not written:
         listeners.expect(0, draft.event_type, owner, using=using)
         return Recorded()
-    recorded = Recorded(event=event, deliveries=deliveries, due=deliveries.due)
-    _announce_later([recorded], using=using)
-    return recorded
+    _announce_later([written], using=using)
+    return written
 
 
-def _announce_later(recorded: Sequence[Recorded], *, using: str) -> None:
+def _announce_later(recorded: Sequence[Recorded | Written], *, using: str) -> None:
     """Tell of what was recorded once it is committed, where anybody wants to be told."""
     # Mostly nobody does. To ask who of none hears it takes a lock.
     if signals.event_recorded.receivers and signals.event_recorded.has_listeners(Event):
         transaction.on_commit(partial(_announce, recorded), using=using)
 
 
-def _announce(recorded: Sequence[Recorded]) -> None:
+def _announce(recorded: Sequence[Recorded | Written]) -> None:
     for one in recorded:
         # One that was taken back meanwhile has no row any more.
         if one.event is not None and one.deliveries and not one.event._state.adding:

@@ -106,6 +106,15 @@ def array(keys: Iterable[UUID]) -> str:
     return "{" + ",".join(map(str, keys)) + "}"
 
 
+def text_array(texts: Iterable[str]) -> str:
+    """Return the text of PostgreSQL's array of these, of which there is at least one.
+
+    See https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO.
+    """
+    quoted = [one.replace("\\", "\\\\").replace('"', '\\"') for one in texts]
+    return '{"' + '","'.join(quoted) + '"}'
+
+
 def insert(rows: Sequence[models.Model], *, using: str) -> None:
     """Insert new rows as ``bulk_create`` does: their keys are known and no signal is sent.
 

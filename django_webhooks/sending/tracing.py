@@ -35,6 +35,7 @@ else:
 
 if TYPE_CHECKING:
     from .attempt import Job, Result
+    from .fan_out import EventValues
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +57,14 @@ class Emission:
     is_void: bool = False
 
 
-def emitting(events: Sequence[Event | None]) -> AbstractContextManager[Emission]:
+def emitting(events: Sequence[Event | EventValues | None]) -> AbstractContextManager[Emission]:
     """Trace the record of events, and let each remember the span that recorded it."""
     recorded = [event for event in events if event is not None]
     return _emitting(recorded) if recorded and _is_on() else nullcontext(Emission())
 
 
 @contextmanager
-def _emitting(recorded: Sequence[Event]) -> Iterator[Emission]:
+def _emitting(recorded: Sequence[Event | EventValues]) -> Iterator[Emission]:
     emission = Emission()
     types = {event.type for event in recorded}
     attributes = _messaging("emit", "send", types.pop() if len(types) == 1 else "")
