@@ -10,9 +10,11 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 logger = logging.getLogger(__name__)
 
@@ -30,53 +32,51 @@ class Waker:
     def __init__(self, publish: Callable[[list[str]], None], *, pause_after_failure: float = 1.0):
         self._publish = publish
         self._pause_after_failure = pause_after_failure
-        self._changed: threading.Condition
-        self._waiting: list[str]
+        #: Ids that wait for the broker, and events of those who wait for what came before them.
+        self._asked: queue.SimpleQueue[str | threading.Event]
         self._thread: threading.Thread | None
-        self._is_publishing: bool
+        self._starting: threading.Lock
         self._start_afresh()
         os.register_at_fork(after_in_child=self._start_afresh)
         atexit.register(self.flush)
 
     def wake(self, ids: Sequence[str]) -> None:
         """Ask for the deliveries to be looked at; returns at once and never raises."""
-        with self._changed:
-            self._waiting += ids[: MAX_WAITING - len(self._waiting)]
+        asked = self._asked
+        for one in ids[: max(0, MAX_WAITING - asked.qsize())]:
+            asked.put(one)
+        if self._thread is None:
+            self._start()
+
+    def flush(self, *, timeout: float = PATIENCE_AT_EXIT) -> bool:
+        """Wait until all was published, at most ``timeout`` seconds; say whether it was."""
+        if self._thread is None:
+            return True
+        reached = threading.Event()
+        self._asked.put(reached)
+        return reached.wait(timeout)
+
+    def _start_afresh(self) -> None:
+        # A forked child inherits the ids, which its parent publishes, and not the thread.
+        self._asked = queue.SimpleQueue()
+        self._thread = None
+        self._starting = threading.Lock()
+
+    def _start(self) -> None:
+        with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="webhooks-waker", daemon=True
                 )
                 self._thread.start()
-            self._changed.notify_all()
-
-    def flush(self, *, timeout: float = PATIENCE_AT_EXIT) -> bool:
-        """Wait until all was published, at most ``timeout`` seconds; say whether it was."""
-        ends = time.monotonic() + timeout
-        with self._changed:
-            while self._waiting or self._is_publishing:
-                left = ends - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(left)
-        return True
-
-    def _start_afresh(self) -> None:
-        # A forked child inherits the ids, which its parent publishes, and not the thread.
-        self._changed = threading.Condition()
-        self._waiting = []
-        self._thread = None
-        self._is_publishing = False
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                while not self._waiting:
-                    self._changed.wait()
-                ids, self._waiting = self._waiting[:MAX_IDS], self._waiting[MAX_IDS:]
-                self._is_publishing = True
+            ids, reached = self._next()
             failed = False
             try:
-                self._publish(ids)
+                if ids:
+                    self._publish(ids)
             except Exception as error:
                 failed = True
                 logger.warning(
@@ -84,10 +84,26 @@ class Waker:
                     len(ids),
                     error,
                 )
-            with self._changed:
-                self._is_publishing = False
-                if failed:
-                    self._waiting.clear()
-                self._changed.notify_all()
+                # What waits would fail as well.
+                reached += [one for one in self._rest() if isinstance(one, threading.Event)]
+            for one in reached:
+                one.set()
             if failed:
                 time.sleep(self._pause_after_failure)
+
+    def _next(self) -> tuple[list[str], list[threading.Event]]:
+        """Wait for ids, and return those of one message and who waits for them."""
+        ids, one = [], self._asked.get()
+        with suppress(queue.Empty):
+            while not isinstance(one, threading.Event):
+                ids.append(one)
+                if len(ids) == MAX_IDS:
+                    return ids, []
+                one = self._asked.get_nowait()
+            return ids, [one]
+        return ids, []
+
+    def _rest(self) -> Iterator[str | threading.Event]:
+        with suppress(queue.Empty):
+            while True:
+                yield self._asked.get_nowait()

@@ -75,7 +75,7 @@ def test_no_more_than_a_bound_waits(published):
 
     waker.wake(["b"] * (waking.MAX_WAITING + 10))
 
-    assert len(waker._waiting) == waking.MAX_WAITING
+    assert waker._asked.qsize() == waking.MAX_WAITING
     release.set()
 
 
