@@ -96,7 +96,10 @@ def owned():
 def test_writes_what_the_statements_write(listening, owner, trips, heard):
     listening()
     draft = fan_out.Draft(
-        event_type="order.paid", data={"text": "ä'\\"}, owner=owner, ordering_key="ö'1"
+        event_type="order.paid",
+        data={"text": "ä'\\"},
+        owner=owner,
+        ordering_key="""ö'1"\\ {,NULL}""",
     )
     recorded = []
     for _ in range(2):
@@ -192,6 +195,19 @@ def test_deliveries_that_nobody_looks_at_are_not_made(trips, monkeypatch):
 
     assert (trips, made) == ([1], [])
     assert Delivery.objects.filter(event=event).count() == 1
+
+
+def test_events_that_nobody_looks_at_are_not_made(trips, monkeypatch):
+    factories.subscription()
+    factories.record()
+    made = []
+    monkeypatch.setattr(fan_out, "Event", lambda **fields: made.append(fields))
+    recorded = events.record(
+        [fan_out.Draft(event_type="order.paid", data={"id": 1})], using="default"
+    )
+
+    assert (trips, len(recorded), made) == ([1], 1, [])
+    assert Event.objects.count() == 2
 
 
 def test_who_listens_is_asked_again_in_a_while(trips, monkeypatch):
