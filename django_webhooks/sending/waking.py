@@ -41,7 +41,10 @@ class Waker:
         atexit.register(self.flush)
 
     def wake(self, ids: Sequence[str]) -> None:
-        """Ask for the deliveries to be looked at; returns at once and never raises."""
+        """Ask for the deliveries to be looked at; returns at once.
+
+        Raise RuntimeError where the process can have no further thread.
+        """
         asked = self._asked
         for one in ids[: max(0, MAX_WAITING - asked.qsize())]:
             asked.put(one)
@@ -65,10 +68,10 @@ class Waker:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="webhooks-waker", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="webhooks-waker", daemon=True)
+                # Where no thread is to be had now, the next wake-up tries again.
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while True:

@@ -97,6 +97,22 @@ def test_a_broker_that_fails_is_logged_and_asked_again(published, caplog):
     assert "refused" in caplog.text
 
 
+def test_a_thread_that_cannot_be_started_is_started_by_the_next(published, monkeypatch):
+    waker = Waker(published.append)
+
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            waker.wake(["a"])
+    waker.wake(["b"])
+
+    assert waker.flush(timeout=5)
+    assert published == [["a", "b"]]
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_starts_afresh(published):
     waker = Waker(published.append)
