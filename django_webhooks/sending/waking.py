@@ -36,6 +36,8 @@ class Waker:
         self._asked: queue.SimpleQueue[str | threading.Event]
         self._thread: threading.Thread | None
         self._starting: threading.Lock
+        #: Whether the thread leaves a broker alone that has just failed.
+        self._is_resting: bool
         self._start_afresh()
         os.register_at_fork(after_in_child=self._start_afresh)
         atexit.register(self.flush)
@@ -53,7 +55,8 @@ class Waker:
 
     def flush(self, *, timeout: float = PATIENCE_AT_EXIT) -> bool:
         """Wait until all was published, at most ``timeout`` seconds; say whether it was."""
-        if self._thread is None:
+        # While it rests, nothing but what the queue holds is left to publish.
+        if self._thread is None or (self._is_resting and self._asked.empty()):
             return True
         reached = threading.Event()
         self._asked.put(reached)
@@ -64,6 +67,7 @@ class Waker:
         self._asked = queue.SimpleQueue()
         self._thread = None
         self._starting = threading.Lock()
+        self._is_resting = False
 
     def _start(self) -> None:
         with self._starting:
@@ -89,10 +93,12 @@ class Waker:
                 )
                 # What waits would fail as well.
                 reached += [one for one in self._rest() if isinstance(one, threading.Event)]
+            self._is_resting = failed
             for one in reached:
                 one.set()
             if failed:
                 time.sleep(self._pause_after_failure)
+                self._is_resting = False
 
     def _next(self) -> tuple[list[str], list[threading.Event]]:
         """Wait for ids, and return those of one message and who waits for them."""

@@ -97,6 +97,18 @@ def test_a_broker_that_fails_is_logged_and_asked_again(published, caplog):
     assert "refused" in caplog.text
 
 
+def test_nobody_waits_for_a_broker_that_is_left_alone():
+    def fail(ids):
+        raise OSError("refused")
+
+    waker = Waker(fail, pause_after_failure=30)
+    waker.wake(["lost"])
+
+    assert waker.flush(timeout=5)
+    # A process that ends now has nothing left to tell.
+    assert waker.flush(timeout=0.1)
+
+
 def test_a_thread_that_cannot_be_started_is_started_by_the_next(published, monkeypatch):
     waker = Waker(published.append)
 
