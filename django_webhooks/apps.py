@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.db.models.signals import post_save, pre_delete, pre_save
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
+
+from .policies.reasons import Reason
+
+
+def _save_begins(**named: Any) -> None:
+    _hooks["before_save"](**named)
+
+
+def _save_ended(**named: Any) -> None:
+    _hooks["after_save"](**named)
+
+
+def _ignore(**named: Any) -> None:
+    """Nothing is registered before Django has started."""
+
+
+_hooks: dict[str, Callable[..., None]] = {"before_save": _ignore, "after_save": _ignore}
+# Django imports the apps before any models. Receivers are called in the order in which they were
+# connected: hooks tell of a save before a receiver of the project, connected beside its models,
+# saves the object again. For senders of all kinds, which costs a save a millionth of a second;
+# those of deletes are connected one by one, because they cost other models their fast deletes.
+pre_save.connect(_save_begins, dispatch_uid="django_webhooks.before_save")
+post_save.connect(_save_ended, dispatch_uid="django_webhooks.after_save")
 
 
 class WebhooksConfig(AppConfig):
@@ -20,32 +44,26 @@ class WebhooksConfig(AppConfig):
     def ready(self) -> None:
         """Connect signals, register checks, and import each app's ``webhooks`` module."""
         from . import checks, metrics  # noqa: F401  # importing checks registers them
-        from .conf import settings
-        from .models import (
-            Endpoint,
-            EventTypePattern,
-            SigningKey,
-            Subscription,
-            audited,
-            permissions,
-        )
-        from .sending import listeners
+        from .hooks import receivers
+        from .models import Endpoint, Subscription, owner
+        from .sending.maintenance import deleted_owners
 
-        for model in (Subscription, EventTypePattern):
-            for signal in (post_save, post_delete):
-                signal.connect(listeners.forget_silence, sender=model)
-        for row in (Subscription, Endpoint, SigningKey):
-            pre_save.connect(audited.before_save, sender=row)
-            post_save.connect(audited.after_save, sender=row)
-            post_delete.connect(audited.after_delete, sender=row)
-        for signal in (post_save, post_delete):
-            signal.connect(audited.patterns_changed, sender=EventTypePattern)
-        permissions.connect()
+        _hooks.update(before_save=receivers.before_save, after_save=receivers.after_save)
+        owner.met.append(deleted_owners.watch)
+        deleted_owners.watch_declared()
+        pre_delete.connect(_lock_endpoints, sender=Endpoint)
         pre_delete.connect(_cancel_deliveries, sender=Subscription)
         metrics.connect()
-        autodiscover_modules(settings.WEBHOOKS_AUTODISCOVER_MODULE)
+        autodiscover_modules("webhooks")
+
+
+def _lock_endpoints(*, instance: Any, using: str, **kwargs: Any) -> None:
+    # Before anything that refers to it is looked for: attempts are recorded meanwhile.
+    type(instance).objects.using(using).filter(pk=instance.pk).lock_for_deletion()
 
 
 def _cancel_deliveries(*, instance: Any, using: str, **kwargs: Any) -> None:
-    # What waits is not dropped silently: it stays, and says why it is over.
-    instance.deliveries.using(using).cancel("subscription_deleted")
+    # In the order of everybody's locks: health, endpoints, deliveries.
+    instance.endpoints.using(using).lock_for_deletion()
+    # Waiting deliveries are not dropped silently: they stay, and say why they are over.
+    instance.deliveries.using(using).cancel(Reason.SUBSCRIPTION_DELETED)

@@ -11,6 +11,8 @@ from typing import Any
 from .conf import settings
 from .exceptions import UnknownEventType
 
+__all__ = ["EventType", "all", "declare", "forget", "get"]
+
 _NAME = re.compile(r"[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*\Z")
 _MAX_LENGTH = 100
 
@@ -26,6 +28,8 @@ class EventType:
     description: str = ""
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
     example: Any = field(default=None, hash=False)
+    #: Whether its events are kept where nobody listens, so that a later subscriber can have them.
+    keep: bool = False
 
 
 _types: dict[str, EventType] = {}
@@ -37,10 +41,12 @@ def declare(
     description: str = "",
     schema: Mapping[str, Any] | None = None,
     example: Any = None,
+    keep: bool = False,
 ) -> EventType:
     """Put an event type into the catalog and return it.
 
-    ``schema`` is the JSON Schema of the event's ``data``, ``example`` an example of it.
+    ``schema`` is the JSON Schema of the event's ``data``, ``example`` an example of it; with
+    ``keep`` its events are kept for their retention where nobody listens.
     Raise ValueError when the name is malformed or already means something else.
     """
     if not is_name(name):
@@ -48,7 +54,9 @@ def declare(
             f"{name!r} is not an event type: use letters, digits and _ in parts joined by dots, "
             f"at most {_MAX_LENGTH} characters, such as 'order.paid'."
         )
-    event_type = EventType(name=name, description=description, schema=schema, example=example)
+    event_type = EventType(
+        name=name, description=description, schema=schema, example=example, keep=keep
+    )
     if _types.setdefault(name, event_type) != event_type:
         raise ValueError(
             f"The event type {name!r} is declared twice with different meanings; rename one."
@@ -76,6 +84,8 @@ def get(name: str) -> EventType:
 
 def check(name: str) -> None:
     """Raise UnknownEventType unless events of that type may be recorded."""
+    if not isinstance(name, str):
+        raise UnknownEventType(f"{name!r} is not an event type: use a text such as 'order.paid'.")
     if name in _types:
         return
     if not settings.WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES:
@@ -84,6 +94,12 @@ def check(name: str) -> None:
         raise UnknownEventType(
             f"{name!r} is not an event type: use letters, digits and _ in parts joined by dots."
         )
+
+
+def keeps(name: str) -> bool:
+    """Say whether events of that type are kept where nobody listens."""
+    declared = _types.get(name)
+    return settings.WEBHOOKS_KEEP_UNHEARD or (declared is not None and declared.keep)
 
 
 def is_name(name: str) -> bool:

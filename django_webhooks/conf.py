@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.utils.functional import empty
 
 DAY = 86_400
+PREFIX = "WEBHOOKS_"
+#: The units that end names, which somebody may have left out.
+_UNIT = re.compile(r"_(SECONDS|PER_SECOND|DAYS|BYTES|URL)$")
 
 
 class Settings:
@@ -22,26 +27,28 @@ class Settings:
             current = django_settings
         return getattr(current, name, default)
 
-    #: Module looked for in each installed app when Django starts, like ``admin``.
-    WEBHOOKS_AUTODISCOVER_MODULE: str = "webhooks"
-
     #: Take events whose type nobody declared in the catalog.
     WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES: bool = False
 
     #: Largest body of an event, in bytes, envelope included.
     WEBHOOKS_MAX_PAYLOAD_BYTES: int = 262_144
 
-    #: Webhooks, each causing the next, after which an event is recorded but not sent.
-    WEBHOOKS_MAX_HOPS: int = 8
+    #: Keep events that nobody listens to, so that a later subscriber can have them.
+    WEBHOOKS_KEEP_UNHEARD: bool = False
 
-    #: Seconds for which a process may remember that nobody listens to an event type.
-    WEBHOOKS_LISTENER_CACHE_SECONDS: float = 5.0
+    #: Tell what model hooks are registered for; False for test runs, in which hooks tell nothing
+    #: but what a test captures.
+    WEBHOOKS_MODEL_HOOKS: bool = True
+
+    #: Models whose objects own subscriptions, such as "shop.Shop": deletions of these are heard in
+    #: every process from its start.
+    WEBHOOKS_OWNER_MODELS: Sequence[str] = ()
+
+    #: What becomes of the subscriptions of an owner that is deleted: "disable", "delete" or "keep".
+    WEBHOOKS_OWNER_DELETED: str = "disable"
 
     #: Keys that encrypt URLs, credentials and signing keys: the first encrypts, all decrypt.
     WEBHOOKS_ENCRYPTION_KEYS: Sequence[str] = ()
-
-    #: Seconds for which a signing key goes on signing beside the one that follows it.
-    WEBHOOKS_KEY_OVERLAP: float = float(DAY)
 
     #: Refuse endpoint URLs that are not https.
     WEBHOOKS_REQUIRE_HTTPS: bool = True
@@ -56,28 +63,23 @@ class Settings:
     WEBHOOKS_ALLOWED_PORTS: Sequence[int] | None = None
 
     #: Proxy through which all requests leave, such as "http://proxy.internal:4750".
-    WEBHOOKS_PROXY: str = ""
+    WEBHOOKS_PROXY_URL: str = ""
 
     #: File of certificate authorities that receivers are trusted by, instead of certifi's.
     WEBHOOKS_CA_BUNDLE: str = ""
 
     #: Total deadline of one attempt in seconds: name look-up, connect, TLS, send and receive.
-    WEBHOOKS_TIMEOUT: float = 15.0
+    WEBHOOKS_TIMEOUT_SECONDS: float = 15.0
 
-    #: Bytes of an answer that are read at the most; the connection is closed on longer ones.
-    WEBHOOKS_MAX_RESPONSE_BYTES: int = 65_536
+    #: Connections open at once in one process, idle ones included; never more than half of the
+    #: files that the process may open.
+    WEBHOOKS_MAX_CONNECTIONS: int = 512
 
     #: Bytes of an answer's body that are kept with the attempt.
     WEBHOOKS_RESPONSE_EXCERPT_BYTES: int = 2_048
 
     #: Seconds for which a worker holds a delivery; outlasts the deadline of an attempt.
     WEBHOOKS_LEASE_SECONDS: float = 60.0
-
-    #: Deliveries leased at once by one worker process.
-    WEBHOOKS_BATCH_SIZE: int = 200
-
-    #: Part of what is leased at once that fresh deliveries may take from retries and replays.
-    WEBHOOKS_FRESH_SHARE: float = 0.75
 
     #: Requests under way at once in one worker process.
     WEBHOOKS_MAX_IN_FLIGHT: int = 64
@@ -86,37 +88,29 @@ class Settings:
     WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT: int = 8
 
     #: Requests a second to one subscription, over all workers; None for no limit.
-    WEBHOOKS_RATE_LIMIT: float | None = None
+    WEBHOOKS_RATE_LIMIT_PER_SECOND: float | None = None
 
     #: Requests in flight at once to one subscription, over all workers; None for no limit.
     WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION: int | None = None
-
-    #: Seconds after which a worker task ends and hands what is left to a new message.
-    WEBHOOKS_DRAIN_SECONDS: float = 10.0
 
     #: Attempts of one delivery at the most.
     WEBHOOKS_RETRY_ATTEMPTS: int = 12
 
     #: Seconds before the first retry.
-    WEBHOOKS_RETRY_BASE: float = 5.0
+    WEBHOOKS_RETRY_BASE_SECONDS: float = 5.0
 
     #: Factor by which each wait is longer than the one before.
     WEBHOOKS_RETRY_FACTOR: float = 6.0
 
     #: Longest wait between two attempts, in seconds.
-    WEBHOOKS_RETRY_CAP: float = 43_200.0
-
-    #: Part of each wait that is random: 0.2 spreads it over ±20 %.
-    WEBHOOKS_RETRY_JITTER: float = 0.2
-
-    #: Longest wait that a receiver's Retry-After can ask for, in seconds.
-    WEBHOOKS_RETRY_AFTER_CAP: float = float(DAY)
+    WEBHOOKS_RETRY_CAP_SECONDS: float = 43_200.0
 
     #: Age of an event, in seconds, past which a failed delivery is not tried again.
-    WEBHOOKS_EVENT_MAX_AGE: float = 7.0 * DAY
+    WEBHOOKS_EVENT_MAX_AGE_SECONDS: float = 7.0 * DAY
 
-    #: Seconds up to which a retry waits as a Celery message; later ones wait for the sweep.
-    WEBHOOKS_CELERY_HORIZON: float = 600.0
+    #: Answers that count against an endpoint: "non_2xx" for all but 2xx and 429, "5xx" for 5xx and
+    #: silence alone.
+    WEBHOOKS_HEALTH_STATUSES: str = "non_2xx"
 
     #: Failures in a row, of two events or more, after which an endpoint is unhealthy.
     WEBHOOKS_HEALTH_FALL: int = 3
@@ -124,64 +118,48 @@ class Settings:
     #: Probes that succeed in a row before an unhealthy endpoint is tried with a delivery.
     WEBHOOKS_HEALTH_RISE: int = 2
 
-    #: Seconds over which the share of failing attempts is counted.
-    WEBHOOKS_HEALTH_WINDOW: float = 60.0
-
-    #: Attempts within the window before their share counts.
-    WEBHOOKS_HEALTH_WINDOW_ATTEMPTS: int = 20
-
-    #: Share of failing attempts within the window at which an endpoint is unhealthy.
-    WEBHOOKS_HEALTH_WINDOW_SHARE: float = 0.5
-
     #: Seconds for which an endpoint is not called after it fell.
-    WEBHOOKS_HEALTH_HOLD: float = 30.0
-
-    #: Longest hold in seconds of an endpoint that fails its trials.
-    WEBHOOKS_HEALTH_HOLD_CAP: float = 1800.0
+    WEBHOOKS_HEALTH_HOLD_SECONDS: float = 30.0
 
     #: Seconds between two probes of an endpoint that is healthy and idle.
-    WEBHOOKS_PROBE_INTERVAL: float = 60.0
+    WEBHOOKS_PROBE_INTERVAL_SECONDS: float = 60.0
 
     #: Seconds between two probes of an endpoint that is unhealthy.
-    WEBHOOKS_PROBE_INTERVAL_UNHEALTHY: float = 10.0
-
-    #: Total deadline of one probe in seconds.
-    WEBHOOKS_PROBE_TIMEOUT: float = 5.0
-
-    #: Probes under way at once in one worker process.
-    WEBHOOKS_PROBES_IN_FLIGHT: int = 512
-
-    #: Probes that are kept of each endpoint.
-    WEBHOOKS_PROBES_KEPT: int = 50
+    WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS: float = 10.0
 
     #: Seconds after which a subscription all of whose endpoints fail is disabled.
-    WEBHOOKS_DISABLE_AFTER: float = 5.0 * DAY
+    WEBHOOKS_DISABLE_AFTER_SECONDS: float = 5.0 * DAY
 
     #: Addresses that are mailed of outages, or a callable (or its path) that returns some.
     WEBHOOKS_NOTIFY: Sequence[str] | Callable[..., Sequence[str]] | str = ()
 
-    #: Seconds between two mails about outages of one subscription.
-    WEBHOOKS_NOTIFY_INTERVAL: float = 3600.0
+    #: Addresses that are mailed where the site is not well (no worker, no beat, lost keys), and
+    #: news of audits; or a callable (or its path) that returns some. Without any, those of a
+    #: WEBHOOKS_NOTIFY list.
+    WEBHOOKS_NOTIFY_OPERATORS: Sequence[str] | Callable[[], Sequence[str]] | str = ()
 
-    #: Days for which finished deliveries are kept, by status; None keeps them for ever.
+    #: Public URL of this site, such as "https://www.example.com": for links in mails, and for the
+    #: URL that signatures of received webhooks cover; "" for no links, and the URL of the request.
+    WEBHOOKS_SITE_URL: str = ""
+
+    #: Days for which finished deliveries are kept, by status, events that are kept although nobody
+    #: listened ("unheard"), and received messages; None keeps them for ever. Each that a project
+    #: leaves out has its default.
     WEBHOOKS_RETENTION_DAYS: Mapping[str, float | None] = {
         "succeeded": 30,
         "given_up": 90,
         "cancelled": 30,
+        "unheard": 30,
+        "inbox_handled": 30,
+        "inbox_given_up": 90,
     }
 
     #: Deliveries that a bulk replay releases in a second, unless it is asked for another rate.
-    WEBHOOKS_REPLAY_RATE: int = 100
+    WEBHOOKS_REPLAY_RATE_PER_SECOND: int = 100
 
     #: Which owners' rows a user of the admin sees: a callable (or its path) that takes the request
     #: and returns owners, or None for all.
     WEBHOOKS_ADMIN_SCOPE: Callable[..., Any] | str | None = None
-
-    #: Days after which an audit finds a signing key to be old.
-    WEBHOOKS_AUDIT_KEY_DAYS: float = 365.0
-
-    #: Days for which a pause, silence or a given-up delivery is nothing to tell of in an audit.
-    WEBHOOKS_AUDIT_IDLE_DAYS: float = 7.0
 
     #: Count for Prometheus; needs the extra "metrics".
     WEBHOOKS_METRICS: bool = False
@@ -189,18 +167,9 @@ class Settings:
     #: Bearer token that may read the metrics; without one, staff alone may.
     WEBHOOKS_METRICS_TOKEN: str = ""
 
-    #: Subscriptions that are counted each by itself, the oldest first; 0 counts all together.
-    WEBHOOKS_METRICS_SUBSCRIPTIONS: int = 0
-
     #: Tell receivers the trace of each attempt: True, or a callable (or its path) that takes the
     #: subscription and says so.
     WEBHOOKS_SEND_TRACEPARENT: bool | Callable[..., bool] | str = False
-
-    #: Addresses that audits are mailed to, or a callable (or its path) that returns some.
-    WEBHOOKS_AUDIT_NOTIFY: Sequence[str] | Callable[[], Sequence[str]] | str = ()
-
-    #: Reports of audits that are kept.
-    WEBHOOKS_AUDIT_REPORTS_KEPT: int = 100
 
     #: Take webhooks by https alone; SECURE_PROXY_SSL_HEADER is honoured.
     WEBHOOKS_RECEIVING_REQUIRE_HTTPS: bool = True
@@ -208,20 +177,33 @@ class Settings:
     #: Largest body of a webhook that is taken, in bytes.
     WEBHOOKS_RECEIVING_MAX_BYTES: int = 1_048_576
 
-    #: Seconds after which a sender is asked to repeat what could not be handled.
-    WEBHOOKS_RECEIVING_RETRY_AFTER: int = 10
-
     #: Networks of the proxies before this site, whose X-Forwarded-For is believed.
     WEBHOOKS_TRUSTED_PROXIES: Sequence[str] = ()
 
-    #: Seconds for which a message waits for the same one that is being handled just now.
-    WEBHOOKS_INBOX_WAIT: float = 5.0
-
-    #: Attempts of a worker to handle a message at the most.
-    WEBHOOKS_INBOX_ATTEMPTS: int = 12
-
-    #: Days for which received messages are known, by status; None keeps them for ever.
-    WEBHOOKS_INBOX_RETENTION_DAYS: Mapping[str, float | None] = {"handled": 30, "given_up": 90}
-
 
 settings = Settings()
+
+
+def retention_days(kind: str) -> float | None:
+    """Return for how many days rows of this kind are kept, None for ever."""
+    days: float | None = {
+        **Settings.WEBHOOKS_RETENTION_DAYS,
+        **settings.WEBHOOKS_RETENTION_DAYS,
+    }[kind]
+    return days
+
+
+def names() -> list[str]:
+    """Return the names of all settings, in the order of this file."""
+    return [name for name in vars(Settings) if name.startswith(PREFIX)]
+
+
+def nearest(name: str, *, likeness: float = 0.6) -> str | None:
+    """Return the setting that is most like this name, unit aside, if one is as much like it.
+
+    ``likeness`` is between 0 and 1, as that of ``difflib``.
+    """
+    # Without the prefix, which makes all of them alike.
+    endings = {_UNIT.sub("", one.removeprefix(PREFIX)): one for one in names()}
+    ending = _UNIT.sub("", name.removeprefix(PREFIX))
+    return next((endings[one] for one in get_close_matches(ending, endings, 1, likeness)), None)

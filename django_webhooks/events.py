@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from django.db import models, transaction
+from django.db import models
 
-from . import workers
+from . import wakeups
+from .commits import after_commit
 from .models import Event
-from .sending import outbox
-from .sending.fan_out import Draft, Recorded
-from .sending.hops import handling
-from .sending.one_trip import Written
+from .sending import database, recording
+from .sending.recording import Draft
+from .sending.wire.loops import handling
 
 __all__ = ["Draft", "emit", "emit_many", "handling"]
 
@@ -27,10 +27,11 @@ def emit(
     ordering_key: str | None = None,
     using: str | None = None,
 ) -> Event | None:
-    """Record an event and a delivery for each subscription that hears it, in this transaction.
+    """Record an event in this transaction; a worker makes a delivery for each who hears it.
 
-    Return the event, or None where nobody listens: then nothing is written. With an
-    ``idempotency_key``, unique per owner and type, a repeated call returns the first event and
+    Return the event, or None where nobody listens and its type is not kept: then nothing is
+    written. A subscription that is committed before hears it, whichever process committed it. With
+    an ``idempotency_key``, unique per owner and type, a repeated call returns the first event and
     sends nothing new. Events of one ``ordering_key`` are sent one after the other to subscriptions
     that ask for it. Raise UnknownEventType, PayloadError or PayloadTooLarge before anything is
     written.
@@ -48,13 +49,8 @@ def emit(
 
 def emit_many(drafts: Iterable[Draft], *, using: str | None = None) -> list[Event | None]:
     """Record many events, all or none, in a constant number of queries; see :func:`emit`."""
-    return [one.event for one in record(drafts, using=using or outbox.database())]
-
-
-def record(drafts: Iterable[Draft], *, using: str) -> Sequence[Recorded | Written]:
-    """Do as :func:`emit_many`, and return what makes the events where somebody wants them."""
-    recorded = outbox.record(drafts, using=using)
-    ids = [str(key) for one in recorded for key in one.due]
-    if ids:
-        transaction.on_commit(partial(workers.wake, ids), using=using)
+    using = using or database.alias()
+    recorded = recording.record(drafts, using=using)
+    if not recording.is_capturing() and (events := [one for one in recorded if one is not None]):
+        after_commit(partial(wakeups.wake_for_events, events), using=using)
     return recorded

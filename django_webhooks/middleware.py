@@ -9,25 +9,27 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from .models.acting import acting_as
+from .audit_log import set_actor
+
+__all__ = ["actor"]
 
 
 @sync_and_async_middleware
-def acting(get_response: Callable[..., Any]) -> Callable[..., Any]:
+def actor(get_response: Callable[..., Any]) -> Callable[..., Any]:
     """Note changes of subscriptions and permissions as done by the user of the request.
 
-    Put ``"django_webhooks.middleware.acting"`` behind Django's ``AuthenticationMiddleware``.
+    Put ``"django_webhooks.middleware.actor"`` behind Django's ``AuthenticationMiddleware``.
     """
     if iscoroutinefunction(get_response):
 
         async def answer_later(request: HttpRequest) -> HttpResponseBase:
-            with acting_as(lambda: _name(request)):
+            with set_actor(lambda: _name(request)):
                 return await cast("Awaitable[HttpResponseBase]", get_response(request))
 
         return answer_later
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        with acting_as(lambda: _name(request)):
+        with set_actor(lambda: _name(request)):
             return cast("HttpResponseBase", get_response(request))
 
     return answer

@@ -7,11 +7,32 @@ from typing import Any
 
 from django.dispatch import Signal, receiver
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "attempt_finished",
+    "delivery_given_up",
+    "delivery_succeeded",
+    "endpoint_disabled",
+    "endpoint_recovered",
+    "endpoint_unhealthy",
+    "event_fanned_out",
+    "event_recorded",
+    "site_not_well",
+    "site_well",
+    "subscription_disabled",
+    "subscription_readable",
+    "subscription_switched",
+    "subscription_unreadable",
+]
 
-#: An event and its deliveries were committed.
-#: Arguments: event (Event), deliveries (list of Delivery).
+logger = logging.getLogger("django_webhooks.sending")
+health = logging.getLogger("django_webhooks.health")
+
+#: An event was committed, in the process that emitted it. Arguments: event (Event).
 event_recorded = Signal()
+
+#: A worker made deliveries of an event; of an event that very many hear, in several parts.
+#: Arguments: event (Event), deliveries (list of Delivery).
+event_fanned_out = Signal()
 
 #: One HTTP request of a delivery ended and was recorded.
 #: Arguments: attempt (Attempt), delivery (Delivery).
@@ -39,13 +60,24 @@ endpoint_recovered = Signal()
 #: Arguments: subscription (Subscription), switch (Switch).
 subscription_switched = Signal()
 
-#: A subscription was disabled, because all its endpoints failed for WEBHOOKS_DISABLE_AFTER.
+#: A subscription was disabled, because all its endpoints failed for WEBHOOKS_DISABLE_AFTER_SECONDS,
+#: or because its owner was deleted.
 #: Arguments: subscription (Subscription), reason (str).
 subscription_disabled = Signal()
 
-#: A received message is not handled again by itself; it is kept and can be replayed.
-#: Arguments: message (InboxMessage).
-message_given_up = Signal()
+#: The URLs or keys of a subscription do not open; its deliveries wait.
+#: Arguments: subscription (Subscription).
+subscription_unreadable = Signal()
+
+#: They open again. Arguments: subscription (Subscription).
+subscription_readable = Signal()
+
+#: Workers or beat do not run, cannot keep up, or keys are missing. Arguments: subject (``beat``,
+#: ``worker``, ``backlog`` or ``keys``), detail (dict with problem, sentence and advice).
+site_not_well = Signal()
+
+#: What was not well is well again. Arguments: subject, detail.
+site_well = Signal()
 
 
 # The log: one line for each change of state, written by receivers of the signals above, so that the
@@ -56,10 +88,12 @@ message_given_up = Signal()
 def _log_retry(*, attempt: Any, delivery: Any, **kwargs: Any) -> None:
     if attempt.outcome == "retry" and not delivery.is_over:
         logger.warning(
-            "Delivery %s: attempt %d failed (%s), it will be tried again.",
+            "Delivery %s %s: attempt %d at %s failed (%s), it will be tried again.",
             delivery.pk,
+            _to(delivery),
             attempt.number,
-            attempt.reason,
+            attempt.endpoint_host,
+            _why(attempt),
             extra=_extra(delivery, attempt),
         )
 
@@ -67,8 +101,10 @@ def _log_retry(*, attempt: Any, delivery: Any, **kwargs: Any) -> None:
 @receiver(delivery_succeeded)
 def _log_success(*, delivery: Any, attempt: Any, **kwargs: Any) -> None:
     logger.info(
-        "Delivery %s arrived on attempt %d.",
+        "Delivery %s %s arrived at %s on attempt %d.",
         delivery.pk,
+        _to(delivery),
+        attempt.endpoint_host,
         attempt.number,
         extra=_extra(delivery, attempt),
     )
@@ -77,8 +113,9 @@ def _log_success(*, delivery: Any, attempt: Any, **kwargs: Any) -> None:
 @receiver(delivery_given_up)
 def _log_end(*, delivery: Any, attempt: Any, **kwargs: Any) -> None:
     logger.error(
-        "Delivery %s is given up (%s).",
+        "Delivery %s %s is given up (%s).",
         delivery.pk,
+        _to(delivery),
         delivery.reason,
         extra=_extra(delivery, attempt),
     )
@@ -86,9 +123,9 @@ def _log_end(*, delivery: Any, attempt: Any, **kwargs: Any) -> None:
 
 @receiver(endpoint_disabled)
 def _log_disabled(*, endpoint: Any, reason: str, **kwargs: Any) -> None:
-    logger.error(
+    health.error(
         "Endpoint %s is disabled (%s).",
-        endpoint.pk,
+        _named(endpoint),
         reason,
         extra={"webhooks_endpoint": str(endpoint.pk), "webhooks_reason": reason},
     )
@@ -96,9 +133,9 @@ def _log_disabled(*, endpoint: Any, reason: str, **kwargs: Any) -> None:
 
 @receiver(endpoint_unhealthy)
 def _log_unhealthy(*, endpoint: Any, reason: str, **kwargs: Any) -> None:
-    logger.warning(
+    health.warning(
         "Endpoint %s is unhealthy (%s).",
-        endpoint.pk,
+        _named(endpoint),
         reason,
         extra={"webhooks_endpoint": str(endpoint.pk), "webhooks_reason": reason},
     )
@@ -106,21 +143,22 @@ def _log_unhealthy(*, endpoint: Any, reason: str, **kwargs: Any) -> None:
 
 @receiver(endpoint_recovered)
 def _log_recovered(*, endpoint: Any, **kwargs: Any) -> None:
-    logger.info(
+    health.info(
         "Endpoint %s is healthy again.",
-        endpoint.pk,
+        _named(endpoint),
         extra={"webhooks_endpoint": str(endpoint.pk)},
     )
 
 
 @receiver(subscription_switched)
 def _log_switch(*, subscription: Any, switch: Any, **kwargs: Any) -> None:
-    logger.log(
+    health.log(
         logging.ERROR if switch.to_endpoint_id is None else logging.WARNING,
-        "Subscription %s switched from endpoint %s to %s (%s: %s).",
+        "Subscription %r (%s) switched from %s to %s (%s: %s).",
+        subscription.name,
         subscription.pk,
-        switch.from_endpoint_id,
-        switch.to_endpoint_id,
+        _place(switch.from_host, switch.from_endpoint_id),
+        _place(switch.to_host, switch.to_endpoint_id),
         switch.cause,
         switch.reason,
         extra={"webhooks_subscription": str(subscription.pk), "webhooks_reason": switch.reason},
@@ -129,22 +167,56 @@ def _log_switch(*, subscription: Any, switch: Any, **kwargs: Any) -> None:
 
 @receiver(subscription_disabled)
 def _log_subscription_disabled(*, subscription: Any, reason: str, **kwargs: Any) -> None:
-    logger.error(
-        "Subscription %s is disabled (%s).",
+    health.error(
+        "Subscription %r (%s) is disabled (%s).",
+        subscription.name,
         subscription.pk,
         reason,
         extra={"webhooks_subscription": str(subscription.pk), "webhooks_reason": reason},
     )
 
 
-@receiver(message_given_up)
-def _log_message(*, message: Any, **kwargs: Any) -> None:
-    logger.error(
-        "Received message %s is given up on attempt %d.",
-        message.pk,
-        message.attempts_made,
-        extra={"webhooks_message": str(message.pk), "webhooks_source": message.source},
+@receiver(site_not_well)
+def _log_site(*, subject: str, detail: Any, **kwargs: Any) -> None:
+    health.error(
+        "The site is not well (%s): %s %s",
+        subject,
+        detail["sentence"],
+        detail["advice"],
+        extra={"webhooks_problem": detail["problem"]},
     )
+
+
+@receiver(site_well)
+def _log_site_well(*, subject: str, **kwargs: Any) -> None:
+    health.info("The site is well again (%s).", subject)
+
+
+# Names are what people read at night, ids what they search by; repr writes control characters out.
+
+
+def _to(delivery: Any) -> str:
+    """Return whose delivery it is; asks no database."""
+    known = getattr(delivery, "_state", None)
+    subscription = known.fields_cache.get("subscription") if known is not None else None
+    return f"to {subscription.name!r}" if subscription is not None else "to nobody known"
+
+
+def _named(endpoint: Any) -> str:
+    subscription = endpoint._state.fields_cache.get("subscription")
+    whose = f" of {subscription.name!r}" if subscription is not None else ""
+    return f"{endpoint.pk} ({endpoint.label}{whose})"
+
+
+def _place(host: str, key: Any) -> str:
+    return f"{host} ({key})" if key else "none"
+
+
+def _why(attempt: Any) -> str:
+    """Return the reason; with its cure where the reason is a setting or a fault of ours."""
+    if attempt.reason in ("blocked", "internal", "proxy") and attempt.detail:
+        return f"{attempt.reason}: {attempt.detail}"
+    return str(attempt.reason)
 
 
 def _extra(delivery: Any, attempt: Any) -> dict[str, Any]:

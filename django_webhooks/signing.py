@@ -18,7 +18,18 @@ from collections.abc import Iterable, Mapping
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from .exceptions import InvalidSecret, VerificationFailed
+from .exceptions import InvalidSecret, TimestampRefused, VerificationFailed
+from .hiding import hiding
+
+__all__ = [
+    "check_time",
+    "generate_key_pair",
+    "generate_secret",
+    "jwk",
+    "public_key",
+    "sign",
+    "verify",
+]
 
 PREFIX = "whsec_"
 #: Of an Ed25519 key pair: the sender's half, and what it publishes.
@@ -57,12 +68,14 @@ def kind_of(secret: str) -> str:
     return ED25519 if secret.startswith(PRIVATE_PREFIX) else HMAC
 
 
+@hiding
 def public_key(secret: str) -> str:
     """Return the ``whpk_…`` that verifies what a ``whsk_…`` signs."""
     public = _private_key(secret).public_key().public_bytes_raw()
     return PUBLIC_PREFIX + base64.b64encode(public).decode("ascii")
 
 
+@hiding
 def jwk(secret: str) -> dict[str, str]:
     """Return the public key of a ``whsk_…`` as a JSON Web Key (RFC 8037 section 2).
 
@@ -74,6 +87,7 @@ def jwk(secret: str) -> dict[str, str]:
     return {**found, "kid": _base64url(thumbprint), "use": "sig", "alg": "EdDSA"}
 
 
+@hiding
 def github(*, secret: str, body: bytes) -> str:
     """Return the value of an ``X-Hub-Signature-256`` header, keyed by the secret as a text.
 
@@ -82,6 +96,7 @@ def github(*, secret: str, body: bytes) -> str:
     return "sha256=" + hmac.digest(secret.encode(), body, hashlib.sha256).hex()
 
 
+@hiding
 def stripe(*, secrets: Iterable[str], timestamp: int, body: bytes) -> str:
     """Return the value of a ``Stripe-Signature`` header, keyed by each secret as a text.
 
@@ -92,6 +107,7 @@ def stripe(*, secrets: Iterable[str], timestamp: int, body: bytes) -> str:
     return ",".join([f"t={timestamp}", *(f"v1={one}" for one in made)])
 
 
+@hiding
 def key_bytes(secret: str) -> bytes:
     """Return the key of a secret, with or without its prefix, or raise InvalidSecret."""
     try:
@@ -108,6 +124,7 @@ def key_bytes(secret: str) -> bytes:
     return key
 
 
+@hiding
 def check_secret(secret: str) -> None:
     """Raise InvalidSecret unless requests can be signed with the secret."""
     if secret.startswith(PRIVATE_PREFIX):
@@ -116,6 +133,16 @@ def check_secret(secret: str) -> None:
         key_bytes(secret)
 
 
+@hiding
+def check_verifier(secret: str) -> None:
+    """Raise InvalidSecret unless requests can be verified with the secret."""
+    if secret.startswith((PRIVATE_PREFIX, PUBLIC_PREFIX)):
+        _public_key(secret)
+    else:
+        key_bytes(secret)
+
+
+@hiding
 def sign(*, secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """Return the signature of a request: ``v1,…`` (HMAC-SHA256) or ``v1a,…`` (Ed25519), in base64.
 
@@ -127,6 +154,7 @@ def sign(*, secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(_digest(key_bytes(secret), signed)).decode("ascii")
 
 
+@hiding
 def verify(
     *,
     secrets: Iterable[str],
@@ -137,17 +165,16 @@ def verify(
 ) -> None:
     """Raise VerificationFailed unless a signature of the request was made with one of the secrets.
 
+    Raise TimestampRefused where one was, but more than ``tolerance`` seconds from now: whoever
+    does not know a secret learns nothing of our clock.
+
     Secrets are ``whsec_…``, or ``whpk_…`` of a sender that signs with Ed25519. Headers are looked
     up by lower-case name first, then as they are usually written, so that Django's
     ``request.headers`` and plain dictionaries both serve. ``now`` is in seconds.
     """
     message_id = _header(headers, "webhook-id")
-    timestamp = _timestamp(_header(headers, "webhook-timestamp"))
+    timestamp = parse_timestamp(_header(headers, "webhook-timestamp"))
     offered = _header(headers, "webhook-signature")
-    if abs((time.time() if now is None else now) - timestamp) > tolerance:
-        raise VerificationFailed(
-            f"The webhook-timestamp is more than {tolerance} seconds from now; check both clocks."
-        )
     if "." in message_id:
         # The specification forbids it: a dot would move the borders between id, time and body.
         raise VerificationFailed("The webhook-id holds a dot.")
@@ -168,10 +195,31 @@ def verify(
         except (binascii.Error, ValueError):
             continue
         if version == "v1" and any(hmac.compare_digest(given, one) for one in expected):
-            return
+            break
         if version == "v1a" and any(_holds(key, given, signed) for key in public_keys):
-            return
-    raise VerificationFailed("No signature of this request was made with a known secret.")
+            break
+    else:
+        raise VerificationFailed("No signature of this request was made with a known secret.")
+    check_time(timestamp, now=time.time() if now is None else now, tolerance=tolerance)
+
+
+def parse_timestamp(text: str) -> int:
+    """Return the seconds since 1970 in a header; raise VerificationFailed where it has none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise VerificationFailed("The timestamp is not a number of seconds.")
+    if text != str(int(text)):
+        # Zeros before it are not what was signed.
+        raise VerificationFailed("The timestamp begins with a zero.")
+    return int(text)
+
+
+def check_time(timestamp: int, *, now: float, tolerance: int) -> None:
+    """Raise TimestampRefused where a moment is more than ``tolerance`` seconds from now.
+
+    All are in seconds. Call it once the signature holds: it tells of our clock.
+    """
+    if abs(now - timestamp) > tolerance:
+        raise TimestampRefused(timestamp - now, tolerance=tolerance)
 
 
 def _signed(message_id: str, timestamp: int, body: bytes) -> bytes:
@@ -225,12 +273,3 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     if not value:
         raise VerificationFailed(f"The request has no {name} header.")
     return value
-
-
-def _timestamp(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise VerificationFailed("The webhook-timestamp is not a number of seconds.")
-    if text != str(int(text)):
-        # Zeros before it are not what was signed.
-        raise VerificationFailed("The webhook-timestamp begins with a zero.")
-    return int(text)

@@ -6,6 +6,8 @@ from django.urls import path
 
 from . import views
 
+__all__ = ["urlpatterns"]
+
 app_name = "django_webhooks"
 urlpatterns = [
     path("metrics", views.metrics, name="metrics"),

@@ -1,4 +1,4 @@
-"""What people may enter: URLs, headers, certificates, patterns of event types, secrets."""
+"""Validators of URLs, headers, certificates, patterns of event types, secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from . import signing
+from . import process_state, signing
 from .conf import settings
 from .exceptions import InvalidSecret
 from .policies import addresses, matching, urls
@@ -44,6 +44,7 @@ def url_rules() -> urls.Rules:
     )
 
 
+@process_state.memo
 @functools.lru_cache(maxsize=16)
 def _opened(allowed: tuple[str, ...], denied: tuple[str, ...]) -> addresses.Networks:
     return addresses.Networks(
@@ -138,7 +139,7 @@ def validate_client_certificate(pem: str) -> None:
         certificates = x509.load_pem_x509_certificates(pem.encode())
         key = serialization.load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError):
-        # What went wrong might quote the key.
+        # The error's own text might quote the key.
         raise ValidationError(
             _("Enter a certificate and its private key without a password, both as PEM."),
             code="certificate",
@@ -156,5 +157,5 @@ def validate_ca_bundle(pem: str) -> None:
     except ValueError:
         raise ValidationError(_("Enter certificates as PEM."), code="certificate") from None
     if "PRIVATE KEY" in pem:
-        # It is kept in the clear.
+        # This field is kept in the clear.
         raise ValidationError(_("Enter certificates without a private key."), code="certificate")

@@ -6,11 +6,10 @@ import secrets
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from . import metrics as collected
-from . import signing
+from . import signing, times
 from .conf import settings
 from .models import Subscription
 
@@ -28,7 +27,7 @@ def public_keys(request: HttpRequest, subscription: UUID) -> JsonResponse:
     found = Subscription.objects.filter(pk=subscription).prefetch_related("signing_keys").first()
     keys = [
         {**signing.jwk(key.secret), "whpk": key.public_key}
-        for key in (found.keys_at(timezone.now()) if found else ())
+        for key in (found.keys_at(times.now()) if found else ())
         if key.public_key
     ]
     if not keys:

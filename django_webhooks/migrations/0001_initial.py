@@ -4,13 +4,11 @@ import uuid
 
 import django.core.validators
 import django.db.models.deletion
-import django.utils.timezone
 from django.db import migrations, models
 
 import django_webhooks.fields
+import django_webhooks.times
 import django_webhooks.validators
-
-from . import _record
 
 
 class Migration(migrations.Migration):
@@ -20,130 +18,551 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="AuditHead",
+            name="Subscription",
             fields=[
                 (
-                    "id",
-                    models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False),
-                ),
-                ("sequence", models.PositiveBigIntegerField(default=0)),
-                (
-                    "digest",
-                    models.CharField(
-                        default="0000000000000000000000000000000000000000000000000000000000000000",
-                        max_length=64,
-                    ),
-                ),
-                ("seal", models.CharField(blank=True, max_length=100)),
-                ("sealed_at", models.DateTimeField(default=django.utils.timezone.now)),
-            ],
-            options={
-                "default_permissions": (),
-            },
-        ),
-        migrations.CreateModel(
-            name="AuditReport",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "timeout",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Seconds for one attempt in all; empty: WEBHOOKS_TIMEOUT_SECONDS.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_seconds],
+                        verbose_name="time-out",
                     ),
                 ),
                 (
-                    "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="when"),
-                ),
-                ("by", models.CharField(blank=True, max_length=150, verbose_name="by")),
-                ("findings", models.JSONField(default=list, verbose_name="findings")),
-                ("counts", models.JSONField(default=dict, verbose_name="counts")),
-                ("chain", models.JSONField(default=dict, verbose_name="audit trail")),
-                ("is_news", models.BooleanField(default=False)),
-                ("mailed_at", models.DateTimeField(blank=True, null=True, verbose_name="mailed")),
-            ],
-            options={
-                "verbose_name": "audit report",
-                "verbose_name_plural": "audit reports",
-                "ordering": ["-id"],
-                "permissions": [("run_audit", "Can run an audit now")],
-                "default_permissions": ("view",),
-            },
-        ),
-        migrations.CreateModel(
-            name="BulkReplay",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "retry_attempts",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="Attempts at the most; empty: WEBHOOKS_RETRY_ATTEMPTS.",
+                        null=True,
+                        verbose_name="attempts",
                     ),
                 ),
-                ("token", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
-                ("by", models.CharField(blank=True, max_length=150, verbose_name="by")),
-                ("reason", models.CharField(max_length=200, verbose_name="reason")),
-                ("selection", models.JSONField(default=dict, verbose_name="selection")),
                 (
-                    "has_new_message_ids",
-                    models.BooleanField(default=False, verbose_name="new message ids"),
+                    "retry_base",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Seconds before the first retry; empty: WEBHOOKS_RETRY_BASE_SECONDS.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_seconds],
+                        verbose_name="first wait",
+                    ),
                 ),
                 (
-                    "rate",
+                    "retry_cap",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Seconds between two attempts at the most; empty: WEBHOOKS_RETRY_CAP_SECONDS.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_seconds],
+                        verbose_name="longest wait",
+                    ),
+                ),
+                (
+                    "client_errors_final",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Give up on 4xx answers other than 408, 425 and 429, once no other healthy endpoint is left to try.",
+                        verbose_name="client errors are final",
+                    ),
+                ),
+                (
+                    "rate_limit",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Over all workers, above 0; 0.5 is one in two seconds. Empty: WEBHOOKS_RATE_LIMIT_PER_SECOND.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_rate],
+                        verbose_name="requests a second",
+                    ),
+                ),
+                (
+                    "max_in_flight",
                     models.PositiveIntegerField(
+                        blank=True,
+                        help_text="At once, over all workers, at least 1; empty: WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION.",
+                        null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="deliveries a second",
+                        verbose_name="requests in flight",
+                    ),
+                ),
+                (
+                    "health_statuses",
+                    models.CharField(
+                        blank=True,
+                        choices=[("non_2xx", "Any answer but 2xx"), ("5xx", "5xx and silence")],
+                        help_text="Which answers count against an endpoint; empty: WEBHOOKS_HEALTH_STATUSES. Choose 5xx and silence where the receiver refuses events one by one.",
+                        max_length=10,
+                        verbose_name="what counts as failing",
+                    ),
+                ),
+                (
+                    "health_fall",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="At least 1; empty: WEBHOOKS_HEALTH_FALL.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="failures to fall",
+                    ),
+                ),
+                (
+                    "health_rise",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="At least 1; empty: WEBHOOKS_HEALTH_RISE.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="probes to rise",
+                    ),
+                ),
+                (
+                    "health_window",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Seconds; empty: 60.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_seconds],
+                        verbose_name="failure window",
+                    ),
+                ),
+                (
+                    "health_window_attempts",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="At least 1; empty: 20.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="attempts in it",
+                    ),
+                ),
+                (
+                    "health_window_share",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Above 0, at most 1; empty: 0.5.",
+                        null=True,
+                        verbose_name="share that fails",
+                    ),
+                ),
+                (
+                    "health_hold",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Seconds; empty: WEBHOOKS_HEALTH_HOLD_SECONDS.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_seconds],
+                        verbose_name="first hold",
+                    ),
+                ),
+                (
+                    "health_hold_cap",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Seconds; empty: 60 times the first hold.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_seconds],
+                        verbose_name="longest hold",
+                    ),
+                ),
+                (
+                    "disable_after",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Seconds; empty: WEBHOOKS_DISABLE_AFTER_SECONDS.",
+                        null=True,
+                        validators=[django_webhooks.validators.validate_seconds],
+                        verbose_name="disabled after",
+                    ),
+                ),
+                (
+                    "owner_type",
+                    models.CharField(
+                        blank=True, editable=False, max_length=201, verbose_name="owner's model"
+                    ),
+                ),
+                (
+                    "owner_id",
+                    models.CharField(
+                        blank=True, editable=False, max_length=255, verbose_name="owner's key"
+                    ),
+                ),
+                ("id", django_webhooks.fields.UUID7Field()),
+                ("name", models.CharField(max_length=200, verbose_name="name")),
+                ("description", models.TextField(blank=True, verbose_name="description")),
+                (
+                    "is_global",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Hears the events of every owner; only for a subscription without an owner.",
+                        verbose_name="global",
                     ),
                 ),
                 (
                     "status",
                     models.CharField(
-                        choices=[("running", "Running"), ("done", "Done"), ("stopped", "Stopped")],
-                        default="running",
+                        choices=[
+                            ("active", "Active"),
+                            ("paused", "Paused"),
+                            ("disabled", "Disabled"),
+                        ],
+                        default="active",
                         max_length=10,
                         verbose_name="status",
                     ),
                 ),
-                ("total", models.PositiveIntegerField(default=0, verbose_name="selected")),
-                ("replayed", models.PositiveIntegerField(default=0, verbose_name="replayed")),
-                ("left_out", models.PositiveIntegerField(default=0, verbose_name="left out")),
-                ("cursor", models.UUIDField(blank=True, editable=False, null=True)),
-                ("until", models.UUIDField(editable=False)),
                 (
-                    "next_at",
-                    models.DateTimeField(
-                        blank=True, default=django.utils.timezone.now, editable=False, null=True
+                    "status_reason",
+                    models.CharField(
+                        blank=True, editable=False, max_length=200, verbose_name="reason"
+                    ),
+                ),
+                (
+                    "status_by",
+                    models.CharField(blank=True, editable=False, max_length=150, verbose_name="by"),
+                ),
+                (
+                    "sending_changed_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now,
+                        editable=False,
+                        help_text="When the status or the endpoints last changed.",
+                        verbose_name="changed",
+                    ),
+                ),
+                (
+                    "signature_style",
+                    models.CharField(
+                        choices=[
+                            ("standard", "None: Standard Webhooks alone"),
+                            ("github", "GitHub's (X-Hub-Signature-256)"),
+                            ("stripe", "Stripe's (Stripe-Signature)"),
+                        ],
+                        default="standard",
+                        help_text="For receivers that cannot verify Standard Webhooks; needs a whsec_ key.",
+                        max_length=10,
+                        verbose_name="further signature",
+                    ),
+                ),
+                (
+                    "ordering",
+                    models.CharField(
+                        choices=[
+                            ("none", "None: as fast as possible"),
+                            ("key", "By ordering key"),
+                            ("all", "All, one after the other"),
+                        ],
+                        default="none",
+                        help_text="What is sent one after the other; a retry holds up what is behind it. A change holds for events recorded from then on.",
+                        max_length=10,
+                        verbose_name="order of sending",
+                    ),
+                ),
+                (
+                    "unreadable_since",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="Its URLs or keys do not open with the WEBHOOKS_ENCRYPTION_KEYS there are.",
+                        null=True,
+                        verbose_name="cannot be read since",
+                    ),
+                ),
+                (
+                    "failover",
+                    models.CharField(
+                        choices=[
+                            ("switch", "When an endpoint is unhealthy"),
+                            ("each", "Each failed attempt, at once"),
+                        ],
+                        default="switch",
+                        help_text="When deliveries go to a backup.",
+                        max_length=10,
+                        verbose_name="failover",
+                    ),
+                ),
+                (
+                    "failback",
+                    models.CharField(
+                        choices=[("automatic", "Automatic"), ("stay", "Stay")],
+                        default="automatic",
+                        help_text="What happens when an earlier endpoint is healthy again.",
+                        max_length=10,
+                        verbose_name="fail-back",
+                    ),
+                ),
+                (
+                    "notified_down_stage",
+                    models.PositiveSmallIntegerField(default=0, editable=False),
+                ),
+                ("notified_level", models.PositiveSmallIntegerField(default=0, editable=False)),
+                (
+                    "notified_at",
+                    django_webhooks.fields.UTCDateTimeField(blank=True, editable=False, null=True),
+                ),
+                ("is_notified_unreadable", models.BooleanField(default=False, editable=False)),
+                (
+                    "created_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, editable=False, verbose_name="created"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "subscription",
+                "verbose_name_plural": "subscriptions",
+                "ordering": ["name", "pk"],
+                "permissions": [
+                    ("pause_subscription", "Can pause and resume subscriptions"),
+                    ("send_test", "Can send test events, which receivers take for real ones"),
+                    ("rotate_key", "Can rotate signing keys"),
+                    ("see_secret", "Can see a new signing key, once"),
+                ],
+                "indexes": [
+                    models.Index(fields=["owner_type", "owner_id"], name="webhooks_sub_owner"),
+                    models.Index(
+                        condition=models.Q(("is_global", True)),
+                        fields=["is_global"],
+                        name="webhooks_sub_global",
+                    ),
+                    models.Index(fields=["sending_changed_at"], name="webhooks_sub_flow"),
+                    models.Index(
+                        condition=models.Q(("unreadable_since__isnull", False)),
+                        fields=["unreadable_since"],
+                        name="webhooks_sub_unreadable",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("rate_limit__isnull", True), ("rate_limit__gt", 0), _connector="OR"
+                            ),
+                            models.Q(
+                                ("max_in_flight__isnull", True),
+                                ("max_in_flight__gte", 1),
+                                _connector="OR",
+                            ),
+                        ),
+                        name="webhooks_sub_limits_positive",
+                        violation_error_message="Limits are above 0; to send nothing, pause the subscription.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("retry_attempts__isnull", True),
+                            ("retry_attempts__gte", 1),
+                            _connector="OR",
+                        ),
+                        name="webhooks_sub_attempts_positive",
+                        violation_error_message="Allow at least one attempt.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("timeout__isnull", True), ("timeout__gt", 0), _connector="OR"
+                            ),
+                            models.Q(
+                                ("retry_base__isnull", True), ("retry_base__gt", 0), _connector="OR"
+                            ),
+                            models.Q(
+                                ("retry_cap__isnull", True), ("retry_cap__gt", 0), _connector="OR"
+                            ),
+                            models.Q(
+                                ("health_window__isnull", True),
+                                ("health_window__gt", 0),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("health_hold__isnull", True),
+                                ("health_hold__gt", 0),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("health_hold_cap__isnull", True),
+                                ("health_hold_cap__gt", 0),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("disable_after__isnull", True),
+                                ("disable_after__gt", 0),
+                                _connector="OR",
+                            ),
+                        ),
+                        name="webhooks_sub_times_positive",
+                        violation_error_message="Times are positive numbers of seconds.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("health_fall__isnull", True),
+                                ("health_fall__gte", 1),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("health_rise__isnull", True),
+                                ("health_rise__gte", 1),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("health_window_attempts__isnull", True),
+                                ("health_window_attempts__gte", 1),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("health_window_share__isnull", True),
+                                models.Q(
+                                    ("health_window_share__gt", 0), ("health_window_share__lte", 1)
+                                ),
+                                _connector="OR",
+                            ),
+                        ),
+                        name="webhooks_sub_thresholds_sane",
+                        violation_error_message="Numbers of failures, probes and attempts are at least 1, the share is above 0 and at most 1.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("is_global", False),
+                            models.Q(("owner_id", ""), ("owner_type", "")),
+                            _connector="OR",
+                        ),
+                        name="webhooks_sub_global_has_no_owner",
+                        violation_error_message="A global subscription cannot have an owner.",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="EventTypePattern",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="patterns",
+                        to="django_webhooks.subscription",
+                    ),
+                ),
+                (
+                    "pattern",
+                    models.CharField(
+                        db_index=True,
+                        max_length=100,
+                        validators=[django_webhooks.validators.validate_pattern],
+                        verbose_name="event type",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "event type",
+                "verbose_name_plural": "event types",
+                "ordering": ["pattern"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("subscription", "pattern"), name="webhooks_pattern_once"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="SigningKey",
+            fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="signing_keys",
+                        to="django_webhooks.subscription",
+                        verbose_name="subscription",
+                    ),
+                ),
+                (
+                    "secret",
+                    django_webhooks.fields.EncryptedTextField(
+                        max_length=120,
+                        validators=[django_webhooks.validators.validate_secret],
+                        verbose_name="secret",
                     ),
                 ),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="created"),
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, editable=False, verbose_name="created"
+                    ),
                 ),
                 (
-                    "finished_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="finished"),
+                    "created_by",
+                    models.CharField(
+                        blank=True, editable=False, max_length=150, verbose_name="created by"
+                    ),
+                ),
+                (
+                    "expires_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True,
+                        help_text="Empty: it signs until it is rotated.",
+                        null=True,
+                        verbose_name="expires",
+                    ),
                 ),
             ],
             options={
-                "verbose_name": "bulk replay",
-                "verbose_name_plural": "bulk replays",
+                "verbose_name": "signing key",
+                "verbose_name_plural": "signing keys",
                 "ordering": ["-id"],
+            },
+        ),
+        migrations.CreateModel(
+            name="RateLimitState",
+            fields=[
+                (
+                    "subscription",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="rate_limit_state",
+                        serialize=False,
+                        to="django_webhooks.subscription",
+                    ),
+                ),
+                ("used_until", django_webhooks.fields.UTCDateTimeField(blank=True, null=True)),
+                ("reserved_until", django_webhooks.fields.UTCDateTimeField(blank=True, null=True)),
+                ("released_through", models.UUIDField(blank=True, null=True)),
+                ("pacer", models.UUIDField(blank=True, null=True)),
+                (
+                    "pacer_lease_until",
+                    django_webhooks.fields.UTCDateTimeField(blank=True, null=True),
+                ),
+            ],
+            options={
+                "verbose_name": "rate limit state",
+                "verbose_name_plural": "rate limit states",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("released_through__isnull", False)),
+                        fields=["released_through"],
+                        name="webhooks_limit_backed_up",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
             name="Endpoint",
             fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
                 (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="endpoints",
+                        to="django_webhooks.subscription",
                     ),
                 ),
                 (
@@ -234,7 +653,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "pinned_at",
-                    models.DateTimeField(
+                    django_webhooks.fields.UTCDateTimeField(
                         blank=True, editable=False, null=True, verbose_name="pinned"
                     ),
                 ),
@@ -252,7 +671,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "disabled_at",
-                    models.DateTimeField(
+                    django_webhooks.fields.UTCDateTimeField(
                         blank=True, editable=False, null=True, verbose_name="disabled"
                     ),
                 ),
@@ -263,9 +682,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "disabled_by",
+                    models.CharField(
+                        blank=True, editable=False, max_length=150, verbose_name="disabled by"
+                    ),
+                ),
+                (
                     "created_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, editable=False, verbose_name="created"
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, editable=False, verbose_name="created"
                     ),
                 ),
             ],
@@ -278,452 +703,192 @@ class Migration(migrations.Migration):
                     ("pin_endpoint", "Can pin endpoints, and lift pins"),
                     ("probe_endpoint", "Can probe endpoints"),
                 ],
-            },
-        ),
-        migrations.CreateModel(
-            name="EventTypePattern",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "pattern",
-                    models.CharField(
-                        db_index=True,
-                        max_length=100,
-                        validators=[django_webhooks.validators.validate_pattern],
-                        verbose_name="event type",
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "event type",
-                "verbose_name_plural": "event types",
-                "ordering": ["pattern"],
-            },
-        ),
-        migrations.CreateModel(
-            name="Subscription",
-            fields=[
-                (
-                    "owner_type",
-                    models.CharField(
-                        blank=True, editable=False, max_length=100, verbose_name="owner's model"
-                    ),
-                ),
-                (
-                    "owner_id",
-                    models.CharField(
-                        blank=True, editable=False, max_length=64, verbose_name="owner's key"
-                    ),
-                ),
-                (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
-                    ),
-                ),
-                ("name", models.CharField(max_length=200, verbose_name="name")),
-                ("description", models.TextField(blank=True, verbose_name="description")),
-                (
-                    "is_global",
-                    models.BooleanField(
-                        default=False,
-                        help_text="Hears the events of every owner; only for a subscription without an owner.",
-                        verbose_name="global",
-                    ),
-                ),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("active", "Active"),
-                            ("paused", "Paused"),
-                            ("disabled", "Disabled"),
-                        ],
-                        default="active",
-                        max_length=10,
-                        verbose_name="status",
-                    ),
-                ),
-                (
-                    "status_reason",
-                    models.CharField(
-                        blank=True, editable=False, max_length=200, verbose_name="reason"
-                    ),
-                ),
-                (
-                    "flow_changed_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now,
-                        editable=False,
-                        help_text="When the status or the endpoints last changed.",
-                        verbose_name="changed",
-                    ),
-                ),
-                (
-                    "signature_style",
-                    models.CharField(
-                        choices=[
-                            ("standard", "None: Standard Webhooks alone"),
-                            ("github", "GitHub's (X-Hub-Signature-256)"),
-                            ("stripe", "Stripe's (Stripe-Signature)"),
-                        ],
-                        default="standard",
-                        help_text="For receivers that cannot verify Standard Webhooks; needs a whsec_ key.",
-                        max_length=10,
-                        verbose_name="further signature",
-                    ),
-                ),
-                (
-                    "ordering",
-                    models.CharField(
-                        choices=[
-                            ("none", "None: as fast as possible"),
-                            ("key", "By ordering key"),
-                            ("all", "All, one after the other"),
-                        ],
-                        default="none",
-                        help_text="What is sent one after the other; a retry holds up what is behind it. A change holds for events recorded from then on.",
-                        max_length=10,
-                        verbose_name="order of sending",
-                    ),
-                ),
-                (
-                    "unreadable_since",
-                    models.DateTimeField(
-                        blank=True,
-                        editable=False,
-                        help_text="Its URLs or keys do not open with the WEBHOOKS_ENCRYPTION_KEYS there are.",
-                        null=True,
-                        verbose_name="cannot be read since",
-                    ),
-                ),
-                (
-                    "timeout",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Seconds for one attempt in all; empty: WEBHOOKS_TIMEOUT.",
-                        null=True,
-                        verbose_name="time-out",
-                        validators=[django_webhooks.validators.validate_seconds],
-                    ),
-                ),
-                (
-                    "retry_attempts",
-                    models.PositiveSmallIntegerField(
-                        blank=True,
-                        help_text="Attempts at the most; empty: WEBHOOKS_RETRY_ATTEMPTS.",
-                        null=True,
-                        verbose_name="attempts",
-                    ),
-                ),
-                (
-                    "retry_base",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Seconds before the first retry; empty: WEBHOOKS_RETRY_BASE.",
-                        null=True,
-                        verbose_name="first wait",
-                        validators=[django_webhooks.validators.validate_seconds],
-                    ),
-                ),
-                (
-                    "retry_cap",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Seconds between two attempts at the most; empty: WEBHOOKS_RETRY_CAP.",
-                        null=True,
-                        verbose_name="longest wait",
-                        validators=[django_webhooks.validators.validate_seconds],
-                    ),
-                ),
-                (
-                    "client_errors_final",
-                    models.BooleanField(
-                        default=False,
-                        help_text="Give up on 4xx answers other than 408, 425 and 429.",
-                        verbose_name="client errors are final",
-                    ),
-                ),
-                (
-                    "rate_limit",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Over all workers, above 0; 0.5 is one in two seconds. Empty: WEBHOOKS_RATE_LIMIT.",
-                        null=True,
-                        validators=[django_webhooks.validators.validate_rate],
-                        verbose_name="requests a second",
-                    ),
-                ),
-                (
-                    "max_in_flight",
-                    models.PositiveIntegerField(
-                        blank=True,
-                        help_text="At once, over all workers, at least 1; empty: WEBHOOKS_MAX_IN_FLIGHT_PER_SUBSCRIPTION.",
-                        null=True,
-                        validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="requests in flight",
-                    ),
-                ),
-                (
-                    "failover",
-                    models.CharField(
-                        choices=[
-                            ("switch", "When an endpoint is unhealthy"),
-                            ("each", "Each failed attempt, at once"),
-                        ],
-                        default="switch",
-                        help_text="When deliveries go to a backup.",
-                        max_length=10,
-                        verbose_name="failover",
-                    ),
-                ),
-                (
-                    "failback",
-                    models.CharField(
-                        choices=[("automatic", "Automatic"), ("stay", "Stay")],
-                        default="automatic",
-                        help_text="What happens when an earlier endpoint is healthy again.",
-                        max_length=10,
-                        verbose_name="fail-back",
-                    ),
-                ),
-                (
-                    "health_fall",
-                    models.PositiveSmallIntegerField(
-                        blank=True,
-                        help_text="At least 1; empty: WEBHOOKS_HEALTH_FALL.",
-                        null=True,
-                        validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="failures to fall",
-                    ),
-                ),
-                (
-                    "health_rise",
-                    models.PositiveSmallIntegerField(
-                        blank=True,
-                        help_text="At least 1; empty: WEBHOOKS_HEALTH_RISE.",
-                        null=True,
-                        validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="probes to rise",
-                    ),
-                ),
-                (
-                    "health_window",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Seconds; empty: WEBHOOKS_HEALTH_WINDOW.",
-                        null=True,
-                        verbose_name="failure window",
-                        validators=[django_webhooks.validators.validate_seconds],
-                    ),
-                ),
-                (
-                    "health_window_attempts",
-                    models.PositiveSmallIntegerField(
-                        blank=True,
-                        help_text="At least 1; empty: WEBHOOKS_HEALTH_WINDOW_ATTEMPTS.",
-                        null=True,
-                        validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="attempts in it",
-                    ),
-                ),
-                (
-                    "health_window_share",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Above 0, at most 1; empty: WEBHOOKS_HEALTH_WINDOW_SHARE.",
-                        null=True,
-                        verbose_name="share that fails",
-                    ),
-                ),
-                (
-                    "health_hold",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Seconds; empty: WEBHOOKS_HEALTH_HOLD.",
-                        null=True,
-                        verbose_name="first hold",
-                        validators=[django_webhooks.validators.validate_seconds],
-                    ),
-                ),
-                (
-                    "health_hold_cap",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Seconds; empty: WEBHOOKS_HEALTH_HOLD_CAP.",
-                        null=True,
-                        verbose_name="longest hold",
-                        validators=[django_webhooks.validators.validate_seconds],
-                    ),
-                ),
-                (
-                    "disable_after",
-                    models.FloatField(
-                        blank=True,
-                        help_text="Seconds; empty: WEBHOOKS_DISABLE_AFTER.",
-                        null=True,
-                        verbose_name="disabled after",
-                        validators=[django_webhooks.validators.validate_seconds],
-                    ),
-                ),
-                ("down_warnings", models.PositiveSmallIntegerField(default=0, editable=False)),
-                ("told_stage", models.PositiveSmallIntegerField(default=0, editable=False)),
-                ("told_down_at", models.DateTimeField(blank=True, editable=False, null=True)),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, editable=False, verbose_name="created"
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "subscription",
-                "verbose_name_plural": "subscriptions",
-                "ordering": ["name", "pk"],
-                "permissions": [
-                    ("pause_subscription", "Can pause and resume subscriptions"),
-                    ("send_test", "Can send test events, which receivers take for real ones"),
-                    ("rotate_key", "Can rotate signing keys"),
-                    ("see_secret", "Can see a new signing key, once"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("subscription", "position"), name="webhooks_endpoint_position_once"
+                    )
                 ],
             },
         ),
         migrations.CreateModel(
-            name="InboxMessage",
+            name="EndpointHealth",
             fields=[
                 (
-                    "owner_type",
-                    models.CharField(
-                        blank=True, editable=False, max_length=100, verbose_name="owner's model"
-                    ),
-                ),
-                (
-                    "owner_id",
-                    models.CharField(
-                        blank=True, editable=False, max_length=64, verbose_name="owner's key"
-                    ),
-                ),
-                (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
+                    "endpoint",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
                         primary_key=True,
+                        related_name="health",
                         serialize=False,
+                        to="django_webhooks.endpoint",
                     ),
                 ),
                 (
-                    "source",
-                    models.CharField(
-                        help_text="The view's name.", max_length=200, verbose_name="received by"
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="endpoint_health",
+                        to="django_webhooks.subscription",
                     ),
                 ),
-                ("scheme", models.CharField(max_length=40, verbose_name="scheme")),
+                ("is_active", models.BooleanField(default=None, null=True, verbose_name="active")),
                 (
-                    "message_id",
-                    models.CharField(db_index=True, max_length=200, verbose_name="message id"),
-                ),
-                ("digest", models.CharField(editable=False, max_length=64, unique=True)),
-                (
-                    "event_type",
-                    models.CharField(blank=True, max_length=100, verbose_name="event type"),
-                ),
-                ("path", models.CharField(editable=False, max_length=500, verbose_name="path")),
-                ("headers", models.JSONField(blank=True, default=dict, verbose_name="headers")),
-                ("body", models.BinaryField(verbose_name="body")),
-                (
-                    "timestamp",
-                    models.BigIntegerField(blank=True, null=True, verbose_name="timestamp"),
-                ),
-                ("has_payload", models.BooleanField(default=True, verbose_name="payload is kept")),
-                (
-                    "status",
+                    "state",
                     models.CharField(
                         choices=[
-                            ("waiting", "Waiting"),
-                            ("handled", "Handled"),
-                            ("given_up", "Given up"),
+                            ("healthy", "Healthy"),
+                            ("unhealthy", "Unhealthy"),
+                            ("trial", "On trial"),
                         ],
-                        default="waiting",
+                        default="healthy",
                         max_length=10,
-                        verbose_name="status",
+                        verbose_name="health",
                     ),
                 ),
-                ("due_at", models.DateTimeField(blank=True, null=True, verbose_name="due")),
-                ("attempts_made", models.PositiveIntegerField(default=0, verbose_name="attempts")),
                 (
-                    "answer",
-                    models.PositiveSmallIntegerField(
-                        blank=True,
-                        help_text="The status that the handler returned.",
-                        null=True,
-                        verbose_name="answer",
+                    "since",
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="since"
                     ),
                 ),
-                ("error", models.CharField(blank=True, max_length=500, verbose_name="error")),
+                ("reason", models.CharField(blank=True, max_length=40, verbose_name="reason")),
                 (
-                    "repeats",
+                    "failing_since",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="failing since"
+                    ),
+                ),
+                (
+                    "failures",
+                    models.PositiveIntegerField(default=0, verbose_name="failures in a row"),
+                ),
+                (
+                    "refusals",
+                    models.PositiveIntegerField(default=0, verbose_name="of them 3xx and 4xx"),
+                ),
+                ("failing_event", models.UUIDField(blank=True, editable=False, null=True)),
+                ("failed_events_differ", models.BooleanField(default=False, editable=False)),
+                (
+                    "probe_failures",
+                    models.PositiveIntegerField(default=0, verbose_name="failed probes in a row"),
+                ),
+                (
+                    "window_began",
+                    django_webhooks.fields.UTCDateTimeField(blank=True, editable=False, null=True),
+                ),
+                ("window_attempts", models.PositiveIntegerField(default=0, editable=False)),
+                ("window_failures", models.PositiveIntegerField(default=0, editable=False)),
+                ("hold", models.FloatField(default=0.0, verbose_name="hold in seconds")),
+                (
+                    "hold_until",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="held until"
+                    ),
+                ),
+                (
+                    "probe_successes",
                     models.PositiveIntegerField(
-                        default=0,
-                        help_text="How often it came again, and was not handled again.",
-                        verbose_name="repeats",
+                        default=0, verbose_name="successful probes in a row"
                     ),
                 ),
                 (
-                    "received_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, verbose_name="received"
+                    "trial_until",
+                    django_webhooks.fields.UTCDateTimeField(blank=True, editable=False, null=True),
+                ),
+                (
+                    "slow_start_released",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Deliveries released since it recovered; empty: all flow.",
+                        null=True,
+                        verbose_name="slow start",
                     ),
                 ),
                 (
-                    "finished_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="finished"),
+                    "fully_released_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="When all that waited was released after a slow start.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "succeeded_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="last success"
+                    ),
+                ),
+                (
+                    "failed_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="last failure"
+                    ),
+                ),
+                (
+                    "probed_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="last probe"
+                    ),
+                ),
+                (
+                    "probe_due_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="next probe"
+                    ),
+                ),
+                ("probe_token", models.UUIDField(blank=True, editable=False, null=True)),
+                (
+                    "notified_state",
+                    models.CharField(default="healthy", editable=False, max_length=10),
                 ),
             ],
             options={
-                "verbose_name": "received message",
-                "verbose_name_plural": "received messages",
-                "ordering": ["-id"],
-                "permissions": [
-                    ("replay_inboxmessage", "Can have received messages handled again, or now")
+                "verbose_name": "health",
+                "verbose_name_plural": "health",
+                "indexes": [
+                    models.Index(fields=["probe_due_at"], name="webhooks_health_probe_due"),
+                    models.Index(
+                        condition=models.Q(("fully_released_at__isnull", False)),
+                        fields=["fully_released_at"],
+                        name="webhooks_health_flowed",
+                    ),
                 ],
-            },
-        ),
-        migrations.CreateModel(
-            name="NetworkList",
-            fields=[
-                ("name", models.SlugField(primary_key=True, serialize=False, verbose_name="name")),
-                ("networks", models.JSONField(default=list, verbose_name="networks")),
-                ("origin", models.CharField(max_length=500, verbose_name="loaded from")),
-                (
-                    "loaded_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="loaded"),
-                ),
-            ],
-            options={
-                "verbose_name": "network list",
-                "verbose_name_plural": "network lists",
-                "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("subscription", "is_active"), name="webhooks_one_active_endpoint"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("is_active__isnull", True), ("is_active", True), _connector="OR"
+                        ),
+                        name="webhooks_active_or_null",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("failing_since__isnull", True), ("state", "healthy")),
+                            models.Q(
+                                models.Q(("state", "healthy"), _negated=True),
+                                ("failing_since__isnull", False),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="webhooks_failing_has_since",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
             name="Probe",
             fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
                 (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "endpoint",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="probes",
+                        to="django_webhooks.endpoint",
                     ),
                 ),
                 (
@@ -741,7 +906,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "started_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="started"),
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="started"
+                    ),
                 ),
                 (
                     "duration_ms",
@@ -761,110 +928,40 @@ class Migration(migrations.Migration):
                 "verbose_name": "probe",
                 "verbose_name_plural": "probes",
                 "ordering": ["-id"],
-            },
-        ),
-        migrations.CreateModel(
-            name="Pulse",
-            fields=[
-                ("name", models.CharField(max_length=40, primary_key=True, serialize=False)),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("reached", models.DateTimeField(blank=True, null=True)),
-            ],
-            options={
-                "default_permissions": (),
-            },
-        ),
-        migrations.CreateModel(
-            name="Rejection",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "period",
-                    models.DateTimeField(help_text="When the hour began.", verbose_name="hour"),
-                ),
-                ("source", models.CharField(max_length=200, verbose_name="refused by")),
-                ("reason", models.CharField(max_length=20, verbose_name="reason")),
-                (
-                    "network",
-                    models.CharField(
-                        blank=True,
-                        help_text="Empty for all the others.",
-                        max_length=50,
-                        verbose_name="network",
-                    ),
-                ),
-                ("count", models.PositiveBigIntegerField(default=0, verbose_name="count")),
-                ("last_at", models.DateTimeField(verbose_name="last")),
-            ],
-            options={
-                "verbose_name": "rejected requests",
-                "verbose_name_plural": "rejected requests",
-                "ordering": ["-period", "-count"],
-            },
-        ),
-        migrations.CreateModel(
-            name="SigningKey",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
-                    ),
-                ),
-                (
-                    "secret",
-                    django_webhooks.fields.EncryptedTextField(
-                        max_length=120,
-                        validators=[django_webhooks.validators.validate_secret],
-                        verbose_name="secret",
-                    ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, editable=False, verbose_name="created"
-                    ),
-                ),
-                (
-                    "created_by",
-                    models.CharField(
-                        blank=True, editable=False, max_length=150, verbose_name="created by"
-                    ),
-                ),
-                (
-                    "expires_at",
-                    models.DateTimeField(
-                        blank=True,
-                        help_text="Empty: it signs until it is rotated.",
-                        null=True,
-                        verbose_name="expires",
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "signing key",
-                "verbose_name_plural": "signing keys",
-                "ordering": ["-id"],
+                "indexes": [models.Index(fields=["endpoint", "-id"], name="webhooks_probe_latest")],
             },
         ),
         migrations.CreateModel(
             name="Switch",
             fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
                 (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="switches",
+                        to="django_webhooks.subscription",
+                        verbose_name="subscription",
+                    ),
+                ),
+                (
+                    "from_endpoint",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="django_webhooks.endpoint",
+                        verbose_name="from",
+                    ),
+                ),
+                (
+                    "to_endpoint",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="django_webhooks.endpoint",
+                        verbose_name="to",
                     ),
                 ),
                 ("from_host", models.CharField(blank=True, max_length=300, verbose_name="from")),
@@ -880,141 +977,276 @@ class Migration(migrations.Migration):
                             ("by_hand", "By hand"),
                         ],
                         max_length=10,
-                        verbose_name="kind",
+                        verbose_name="cause",
                     ),
                 ),
-                ("reason", models.CharField(blank=True, max_length=200, verbose_name="reason")),
+                ("reason", models.CharField(blank=True, max_length=40, verbose_name="reason")),
+                ("note", models.CharField(blank=True, max_length=200, verbose_name="note")),
                 ("by", models.CharField(blank=True, max_length=150, verbose_name="by")),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="when"),
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="when"
+                    ),
                 ),
-                ("told_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "notified_at",
+                    django_webhooks.fields.UTCDateTimeField(blank=True, editable=False, null=True),
+                ),
             ],
             options={
                 "verbose_name": "switch",
                 "verbose_name_plural": "switches",
                 "ordering": ["-id"],
-            },
-        ),
-        migrations.CreateModel(
-            name="Tally",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("minutes", models.PositiveSmallIntegerField()),
-                ("period_start", models.DateTimeField()),
-                (
-                    "subscription",
-                    models.UUIDField(default=uuid.UUID("00000000-0000-0000-0000-000000000000")),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[("delivery", "Deliveries"), ("attempt", "Attempts")], max_length=10
-                    ),
-                ),
-                ("result", models.CharField(max_length=10)),
-                ("reason", models.CharField(blank=True, max_length=40)),
-                ("count", models.PositiveIntegerField()),
-                ("durations", models.JSONField(default=dict)),
-            ],
-            options={
-                "verbose_name": "tally",
-                "verbose_name_plural": "tallies",
-                "default_permissions": (),
-            },
-        ),
-        migrations.CreateModel(
-            name="AcceptedFinding",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
-                    ),
-                ),
-                ("finding", models.CharField(max_length=40, verbose_name="finding")),
-                ("subject", models.CharField(blank=True, max_length=200, verbose_name="subject")),
-                ("reason", models.CharField(max_length=500, verbose_name="reason")),
-                ("by", models.CharField(blank=True, max_length=150, verbose_name="by")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, verbose_name="accepted"
-                    ),
-                ),
-                ("until", models.DateTimeField(verbose_name="until")),
-            ],
-            options={
-                "verbose_name": "accepted finding",
-                "verbose_name_plural": "accepted findings",
-                "ordering": ["until"],
-                "permissions": [
-                    ("accept_finding", "Can accept findings of audits, and withdraw that")
-                ],
-                "default_permissions": ("view",),
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("finding", "subject"), name="webhooks_accepted_once"
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("notified_at__isnull", True)),
+                        fields=["created_at"],
+                        name="webhooks_switch_untold",
                     )
                 ],
             },
         ),
         migrations.CreateModel(
-            name="AuditEntry",
+            name="Notification",
             fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
                 (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
-                    ),
-                ),
-                (
-                    "sequence",
-                    models.PositiveBigIntegerField(
-                        editable=False, null=True, unique=True, verbose_name="number"
-                    ),
-                ),
-                (
-                    "digest",
+                    "kind",
                     models.CharField(
-                        blank=True, editable=False, max_length=64, verbose_name="digest"
+                        choices=[
+                            ("delivery.given_up", "Deliveries given up"),
+                            ("endpoint.unhealthy", "Endpoint unhealthy"),
+                            ("endpoint.recovered", "Endpoint recovered"),
+                            ("endpoint.disabled", "Endpoint disabled"),
+                            ("subscription.switched", "Switched"),
+                            ("subscription.failing", "Will be disabled"),
+                            ("subscription.disabled", "Disabled"),
+                            ("subscription.unreadable", "Unreadable"),
+                            ("subscription.readable", "Readable again"),
+                            ("site.not_well", "Site not well"),
+                            ("site.well", "Site well again"),
+                            ("audit.findings", "Audit findings"),
+                        ],
+                        max_length=30,
+                        verbose_name="kind",
                     ),
                 ),
-                ("seal", models.CharField(editable=False, max_length=100, verbose_name="seal")),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notifications",
+                        to="django_webhooks.subscription",
+                        verbose_name="subscription",
+                    ),
+                ),
+                ("subject", models.CharField(blank=True, max_length=40)),
+                ("open_key", models.CharField(max_length=60, null=True, unique=True)),
+                ("count", models.PositiveIntegerField(default=1, verbose_name="count")),
+                ("detail", models.JSONField(default=dict)),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="when"),
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="created"
+                    ),
                 ),
-                ("by", models.CharField(blank=True, max_length=150, verbose_name="by")),
-                ("action", models.CharField(db_index=True, max_length=60, verbose_name="action")),
                 (
-                    "subject_type",
-                    models.CharField(blank=True, max_length=100, verbose_name="model"),
+                    "notified_at",
+                    django_webhooks.fields.UTCDateTimeField(null=True, verbose_name="notified"),
                 ),
-                ("subject_id", models.CharField(blank=True, max_length=64, verbose_name="key")),
-                ("subject", models.CharField(blank=True, max_length=200, verbose_name="object")),
-                ("detail", models.JSONField(blank=True, default=dict, verbose_name="detail")),
+                (
+                    "mailed_at",
+                    django_webhooks.fields.UTCDateTimeField(null=True, verbose_name="mailed"),
+                ),
+                ("was_mailed", models.BooleanField(default=False)),
             ],
             options={
-                "verbose_name": "audit entry",
-                "verbose_name_plural": "audit trail",
+                "verbose_name": "notification",
+                "verbose_name_plural": "notifications",
                 "ordering": ["-id"],
-                "base_manager_name": "objects",
+                "default_permissions": (),
                 "indexes": [
                     models.Index(
-                        fields=["subject_type", "subject_id"], name="webhooks_audit_subject"
+                        condition=models.Q(("notified_at__isnull", True)),
+                        fields=["notified_at"],
+                        name="webhooks_notification_untold",
+                    ),
+                    models.Index(
+                        condition=models.Q(("mailed_at__isnull", True)),
+                        fields=["mailed_at"],
+                        name="webhooks_notification_unmailed",
+                    ),
+                    models.Index(fields=["subject", "id"], name="webhooks_notification_subject"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Event",
+            fields=[
+                (
+                    "owner_type",
+                    models.CharField(
+                        blank=True, editable=False, max_length=201, verbose_name="owner's model"
+                    ),
+                ),
+                (
+                    "owner_id",
+                    models.CharField(
+                        blank=True, editable=False, max_length=255, verbose_name="owner's key"
+                    ),
+                ),
+                ("id", django_webhooks.fields.UUID7Field()),
+                ("type", models.CharField(max_length=100, verbose_name="event type")),
+                ("body", models.BinaryField(verbose_name="body")),
+                (
+                    "idempotency_key",
+                    models.CharField(blank=True, max_length=200, verbose_name="idempotency key"),
+                ),
+                ("idempotency_digest", models.CharField(editable=False, max_length=64, null=True)),
+                (
+                    "ordering_key",
+                    models.CharField(
+                        blank=True,
+                        help_text="Subscriptions may have events of the same key sent one after the other.",
+                        max_length=200,
+                        verbose_name="ordering key",
+                    ),
+                ),
+                (
+                    "hops",
+                    models.PositiveSmallIntegerField(
+                        default=0,
+                        editable=False,
+                        help_text="How many webhooks, one causing the next, led to it.",
+                        verbose_name="hops",
+                    ),
+                ),
+                (
+                    "trace_parent",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        help_text="The traceparent of what recorded it, where that was traced.",
+                        max_length=55,
+                        verbose_name="trace",
+                    ),
+                ),
+                (
+                    "created_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="recorded"
+                    ),
+                ),
+                (
+                    "fan_out",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "Waits for a worker"), (1, "Failed"), (2, "Nobody listened")],
+                        default=0,
+                        editable=False,
+                        null=True,
+                        verbose_name="fan-out",
+                    ),
+                ),
+                ("fan_out_cursor", models.UUIDField(editable=False, null=True)),
+            ],
+            options={
+                "verbose_name": "event",
+                "verbose_name_plural": "events",
+                "ordering": ["-id"],
+                "permissions": [
+                    ("view_payload", "Can see the payloads of events and the answers to them")
+                ],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("fan_out__isnull", False)),
+                        fields=["fan_out", "id"],
+                        name="webhooks_event_fan_out",
+                    ),
+                    models.Index(
+                        condition=models.Q(("idempotency_key", ""), _negated=True),
+                        fields=["idempotency_key"],
+                        name="webhooks_event_key",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("idempotency_digest",), name="webhooks_event_once"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="BulkReplay",
+            fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
+                ("token", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
+                ("by", models.CharField(blank=True, max_length=150, verbose_name="by")),
+                ("reason", models.CharField(max_length=200, verbose_name="reason")),
+                ("selection", models.JSONField(default=dict, verbose_name="selection")),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="django_webhooks.endpoint",
+                        verbose_name="sent to",
+                    ),
+                ),
+                (
+                    "gives_new_message_ids",
+                    models.BooleanField(default=False, verbose_name="new message ids"),
+                ),
+                (
+                    "rate",
+                    models.PositiveIntegerField(
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="deliveries a second",
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("running", "Running"), ("done", "Done"), ("stopped", "Stopped")],
+                        default="running",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                ("total", models.PositiveIntegerField(default=0, verbose_name="selected")),
+                ("replayed", models.PositiveIntegerField(default=0, verbose_name="replayed")),
+                ("skipped", models.PositiveIntegerField(default=0, verbose_name="skipped")),
+                ("cursor", models.UUIDField(blank=True, editable=False, null=True)),
+                ("last_id", models.UUIDField(editable=False)),
+                (
+                    "next_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, default=django_webhooks.times.now, editable=False, null=True
+                    ),
+                ),
+                (
+                    "created_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="created"
+                    ),
+                ),
+                (
+                    "finished_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="finished"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "bulk replay",
+                "verbose_name_plural": "bulk replays",
+                "ordering": ["-id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("rate__gte", 1)), name="webhooks_bulk_replay_rate"
                     )
                 ],
             },
@@ -1022,13 +1254,26 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Delivery",
             fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
                 (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "event",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deliveries",
+                        to="django_webhooks.event",
+                        verbose_name="event",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="deliveries",
+                        to="django_webhooks.subscription",
+                        verbose_name="subscription",
                     ),
                 ),
                 (
@@ -1037,6 +1282,43 @@ class Migration(migrations.Migration):
                         default=0,
                         help_text="0 for the first delivery, then 1 for each replay.",
                         verbose_name="replay",
+                    ),
+                ),
+                (
+                    "replay_of",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="replays",
+                        to="django_webhooks.delivery",
+                        verbose_name="replay of",
+                    ),
+                ),
+                (
+                    "bulk_replay",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="deliveries",
+                        to="django_webhooks.bulkreplay",
+                        verbose_name="bulk replay",
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        help_text="The endpoint that a replay was meant for, or that it is tried at because another did not take it; empty: the active one.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="django_webhooks.endpoint",
+                        verbose_name="sent to",
                     ),
                 ),
                 (
@@ -1064,14 +1346,19 @@ class Migration(migrations.Migration):
                 (
                     "priority",
                     models.PositiveSmallIntegerField(
-                        choices=[(0, "Fresh"), (1, "Again")],
+                        choices=[(0, "New"), (1, "Retry")],
                         default=0,
                         editable=False,
                         verbose_name="priority",
                     ),
                 ),
-                ("ordering_key", models.CharField(blank=True, editable=False, max_length=32)),
-                ("due_at", models.DateTimeField(blank=True, null=True, verbose_name="due")),
+                ("partition", models.CharField(blank=True, editable=False, max_length=32)),
+                (
+                    "due_at",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="due"
+                    ),
+                ),
                 ("lease_token", models.UUIDField(blank=True, editable=False, null=True)),
                 ("attempts_made", models.PositiveIntegerField(default=0, verbose_name="attempts")),
                 (
@@ -1084,48 +1371,21 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "cancelled_by",
+                    models.CharField(
+                        blank=True, editable=False, max_length=150, verbose_name="cancelled by"
+                    ),
+                ),
+                (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="created"),
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="created"
+                    ),
                 ),
                 (
                     "finished_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="finished"),
-                ),
-                (
-                    "bulk_replay",
-                    models.ForeignKey(
-                        blank=True,
-                        db_index=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="deliveries",
-                        to="django_webhooks.bulkreplay",
-                        verbose_name="bulk replay",
-                    ),
-                ),
-                (
-                    "replay_of",
-                    models.ForeignKey(
-                        blank=True,
-                        db_index=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="replays",
-                        to="django_webhooks.delivery",
-                        verbose_name="replay of",
-                    ),
-                ),
-                (
-                    "endpoint",
-                    models.ForeignKey(
-                        blank=True,
-                        db_index=False,
-                        help_text="The endpoint that a replay was meant for; empty: the active one.",
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to="django_webhooks.endpoint",
-                        verbose_name="sent to",
+                    django_webhooks.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="finished"
                     ),
                 ),
             ],
@@ -1137,135 +1397,86 @@ class Migration(migrations.Migration):
                     ("replay_delivery", "Can replay deliveries, and try those that wait now"),
                     ("cancel_delivery", "Can cancel deliveries that wait"),
                 ],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("due_at__isnull", False)),
+                        fields=["priority", "due_at"],
+                        name="webhooks_delivery_due",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "waiting")),
+                        fields=["subscription", "due_at", "id"],
+                        name="webhooks_delivery_held",
+                    ),
+                    models.Index(
+                        condition=models.Q(
+                            ("status", "waiting"), models.Q(("partition", ""), _negated=True)
+                        ),
+                        fields=["subscription", "status", "partition", "id"],
+                        name="webhooks_delivery_turn",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "waiting"), _negated=True),
+                        fields=["status", "finished_at"],
+                        name="webhooks_delivery_finished",
+                    ),
+                    models.Index(
+                        condition=models.Q(("replay_of__isnull", False)),
+                        fields=["replay_of"],
+                        name="webhooks_delivery_replay",
+                    ),
+                    models.Index(
+                        condition=models.Q(("bulk_replay__isnull", False)),
+                        fields=["bulk_replay", "status"],
+                        name="webhooks_delivery_bulk",
+                    ),
+                    models.Index(
+                        condition=models.Q(("endpoint__isnull", False)),
+                        fields=["endpoint"],
+                        name="webhooks_delivery_endpoint",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("event", "subscription", "replay"), name="webhooks_delivery_once"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("finished_at__isnull", True), ("status", "waiting")),
+                            models.Q(
+                                models.Q(("status", "waiting"), _negated=True),
+                                ("due_at__isnull", True),
+                                ("finished_at__isnull", False),
+                                ("lease_token__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="webhooks_delivery_waits_or_is_over",
+                    ),
+                ],
             },
-        ),
-        migrations.CreateModel(
-            name="Health",
-            fields=[
-                (
-                    "endpoint",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
-                        related_name="health",
-                        serialize=False,
-                        to="django_webhooks.endpoint",
-                    ),
-                ),
-                ("is_active", models.BooleanField(default=None, null=True, verbose_name="active")),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("healthy", "Healthy"),
-                            ("unhealthy", "Unhealthy"),
-                            ("trial", "On trial"),
-                        ],
-                        default="healthy",
-                        max_length=10,
-                        verbose_name="health",
-                    ),
-                ),
-                (
-                    "since",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="since"),
-                ),
-                ("reason", models.CharField(blank=True, max_length=40, verbose_name="reason")),
-                (
-                    "failing_since",
-                    models.DateTimeField(blank=True, null=True, verbose_name="failing since"),
-                ),
-                (
-                    "failures",
-                    models.PositiveIntegerField(default=0, verbose_name="failures in a row"),
-                ),
-                ("failing_event", models.UUIDField(blank=True, editable=False, null=True)),
-                ("failing_is_mixed", models.BooleanField(default=False, editable=False)),
-                (
-                    "probe_failures",
-                    models.PositiveIntegerField(default=0, verbose_name="failed probes in a row"),
-                ),
-                ("window_began", models.DateTimeField(blank=True, editable=False, null=True)),
-                ("window_attempts", models.PositiveIntegerField(default=0, editable=False)),
-                ("window_failures", models.PositiveIntegerField(default=0, editable=False)),
-                ("hold", models.FloatField(default=0.0, verbose_name="hold in seconds")),
-                (
-                    "hold_until",
-                    models.DateTimeField(blank=True, null=True, verbose_name="held until"),
-                ),
-                (
-                    "rises",
-                    models.PositiveIntegerField(
-                        default=0, verbose_name="successful probes in a row"
-                    ),
-                ),
-                ("trial_until", models.DateTimeField(blank=True, editable=False, null=True)),
-                (
-                    "ramp",
-                    models.PositiveIntegerField(
-                        blank=True,
-                        help_text="Deliveries released since it recovered; empty: all flow.",
-                        null=True,
-                        verbose_name="slow start",
-                    ),
-                ),
-                (
-                    "flowed_at",
-                    models.DateTimeField(
-                        blank=True,
-                        editable=False,
-                        help_text="When all that waited was released after a slow start.",
-                        null=True,
-                    ),
-                ),
-                (
-                    "succeeded_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="last success"),
-                ),
-                (
-                    "failed_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="last failure"),
-                ),
-                (
-                    "probed_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="last probe"),
-                ),
-                (
-                    "probe_due_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, verbose_name="next probe"
-                    ),
-                ),
-                ("probe_token", models.UUIDField(blank=True, editable=False, null=True)),
-                ("told_state", models.CharField(default="healthy", editable=False, max_length=10)),
-            ],
-            options={
-                "verbose_name": "health",
-                "verbose_name_plural": "health",
-            },
-        ),
-        migrations.AddField(
-            model_name="bulkreplay",
-            name="endpoint",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to="django_webhooks.endpoint",
-                verbose_name="sent to",
-            ),
         ),
         migrations.CreateModel(
             name="Attempt",
             fields=[
+                ("id", django_webhooks.fields.UUID7Field()),
                 (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="attempts",
+                        to="django_webhooks.delivery",
+                        verbose_name="delivery",
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="attempts",
+                        to="django_webhooks.endpoint",
+                        verbose_name="endpoint",
                     ),
                 ),
                 (
@@ -1275,7 +1486,9 @@ class Migration(migrations.Migration):
                 ("number", models.PositiveIntegerField(verbose_name="number")),
                 (
                     "started_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="started"),
+                    django_webhooks.fields.UTCDateTimeField(
+                        default=django_webhooks.times.now, verbose_name="started"
+                    ),
                 ),
                 (
                     "duration_ms",
@@ -1314,584 +1527,86 @@ class Migration(migrations.Migration):
                         verbose_name="late",
                     ),
                 ),
-                (
-                    "delivery",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="attempts",
-                        to="django_webhooks.delivery",
-                        verbose_name="delivery",
-                    ),
-                ),
-                (
-                    "endpoint",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="attempts",
-                        to="django_webhooks.endpoint",
-                        verbose_name="endpoint",
-                    ),
-                ),
             ],
             options={
                 "verbose_name": "attempt",
                 "verbose_name_plural": "attempts",
                 "ordering": ["-id"],
-            },
-        ),
-        migrations.CreateModel(
-            name="Event",
-            fields=[
-                (
-                    "owner_type",
-                    models.CharField(
-                        blank=True, editable=False, max_length=100, verbose_name="owner's model"
-                    ),
-                ),
-                (
-                    "owner_id",
-                    models.CharField(
-                        blank=True, editable=False, max_length=64, verbose_name="owner's key"
-                    ),
-                ),
-                (
-                    "id",
-                    models.UUIDField(
-                        default=django_webhooks.fields.uuid7,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
-                    ),
-                ),
-                ("type", models.CharField(max_length=100, verbose_name="event type")),
-                ("body", models.BinaryField(verbose_name="body")),
-                (
-                    "idempotency_key",
-                    models.CharField(blank=True, max_length=200, verbose_name="idempotency key"),
-                ),
-                ("idempotency_digest", models.CharField(editable=False, max_length=64, null=True)),
-                (
-                    "ordering_key",
-                    models.CharField(
-                        blank=True,
-                        help_text="Subscriptions may have events of the same key sent one after the other.",
-                        max_length=200,
-                        verbose_name="ordering key",
-                    ),
-                ),
-                (
-                    "hops",
-                    models.PositiveSmallIntegerField(
-                        default=0,
-                        editable=False,
-                        help_text="How many webhooks, one causing the next, led to it.",
-                        verbose_name="hops",
-                    ),
-                ),
-                (
-                    "trace_parent",
-                    models.CharField(
-                        blank=True,
-                        editable=False,
-                        help_text="The traceparent of what recorded it, where that was traced.",
-                        max_length=55,
-                        verbose_name="trace",
-                    ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, verbose_name="recorded"
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "event",
-                "verbose_name_plural": "events",
-                "ordering": ["-id"],
-                "permissions": [
-                    ("view_payload", "Can see the payloads of events and the answers to them")
-                ],
                 "indexes": [
-                    models.Index(
-                        condition=models.Q(("idempotency_key", ""), _negated=True),
-                        fields=["idempotency_key"],
-                        name="webhooks_event_key",
-                    )
+                    models.Index(fields=["endpoint_host", "id"], name="webhooks_attempt_host")
                 ],
                 "constraints": [
-                    models.UniqueConstraint(
-                        fields=("idempotency_digest",), name="webhooks_event_once"
+                    models.CheckConstraint(
+                        condition=models.Q(("number__gte", 1)), name="webhooks_attempt_number"
                     )
                 ],
             },
         ),
-        migrations.AddField(
-            model_name="delivery",
-            name="event",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="deliveries",
-                to="django_webhooks.event",
-                verbose_name="event",
-            ),
-        ),
         migrations.CreateModel(
-            name="Flow",
+            name="Heartbeat",
             fields=[
-                (
-                    "subscription",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
-                        related_name="flow",
-                        serialize=False,
-                        to="django_webhooks.subscription",
-                    ),
-                ),
-                ("used_until", models.DateTimeField(blank=True, null=True)),
-                ("reserved_until", models.DateTimeField(blank=True, null=True)),
-                ("turn", models.UUIDField(blank=True, null=True)),
-                ("watcher", models.UUIDField(blank=True, null=True)),
-                ("watched_until", models.DateTimeField(blank=True, null=True)),
+                ("name", models.CharField(max_length=40, primary_key=True, serialize=False)),
+                ("at", django_webhooks.fields.UTCDateTimeField(default=django_webhooks.times.now)),
+                ("reached", django_webhooks.fields.UTCDateTimeField(blank=True, null=True)),
             ],
             options={
-                "verbose_name": "flow",
-                "verbose_name_plural": "flows",
+                "default_permissions": (),
             },
         ),
-        migrations.AddIndex(
-            model_name="subscription",
-            index=models.Index(fields=["owner_type", "owner_id"], name="webhooks_sub_owner"),
-        ),
-        migrations.AddIndex(
-            model_name="subscription",
-            index=models.Index(
-                condition=models.Q(("is_global", True)),
-                fields=["is_global"],
-                name="webhooks_sub_global",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="subscription",
-            index=models.Index(fields=["flow_changed_at"], name="webhooks_sub_flow"),
-        ),
-        migrations.AddIndex(
-            model_name="subscription",
-            index=models.Index(
-                condition=models.Q(("unreadable_since__isnull", False)),
-                fields=["unreadable_since"],
-                name="webhooks_sub_unreadable",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="subscription",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("rate_limit__isnull", True), ("rate_limit__gt", 0), _connector="OR"),
-                    models.Q(
-                        ("max_in_flight__isnull", True), ("max_in_flight__gte", 1), _connector="OR"
+        migrations.CreateModel(
+            name="Rollup",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                name="webhooks_sub_limits_positive",
-                violation_error_message="Limits are above 0; to send nothing, pause the subscription.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="subscription",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("is_global", False),
-                    models.Q(("owner_id", ""), ("owner_type", "")),
-                    _connector="OR",
+                ("minutes", models.PositiveSmallIntegerField()),
+                ("period_start", django_webhooks.fields.UTCDateTimeField()),
+                (
+                    "subscription",
+                    models.UUIDField(default=uuid.UUID("00000000-0000-0000-0000-000000000000")),
                 ),
-                name="webhooks_sub_global_has_no_owner",
-                violation_error_message="A global subscription cannot have an owner.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="subscription",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("retry_attempts__isnull", True), ("retry_attempts__gte", 1), _connector="OR"
-                ),
-                name="webhooks_sub_attempts_positive",
-                violation_error_message="Allow at least one attempt.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="subscription",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("timeout__isnull", True), ("timeout__gt", 0), _connector="OR"),
-                    models.Q(("retry_base__isnull", True), ("retry_base__gt", 0), _connector="OR"),
-                    models.Q(("retry_cap__isnull", True), ("retry_cap__gt", 0), _connector="OR"),
-                    models.Q(
-                        ("health_window__isnull", True), ("health_window__gt", 0), _connector="OR"
-                    ),
-                    models.Q(
-                        ("health_hold__isnull", True), ("health_hold__gt", 0), _connector="OR"
-                    ),
-                    models.Q(
-                        ("health_hold_cap__isnull", True),
-                        ("health_hold_cap__gt", 0),
-                        _connector="OR",
-                    ),
-                    models.Q(
-                        ("disable_after__isnull", True), ("disable_after__gt", 0), _connector="OR"
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("delivery", "Deliveries"), ("attempt", "Attempts")], max_length=10
                     ),
                 ),
-                name="webhooks_sub_times_positive",
-                violation_error_message="Times are positive numbers of seconds.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="subscription",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("health_fall__isnull", True), ("health_fall__gte", 1), _connector="OR"
-                    ),
-                    models.Q(
-                        ("health_rise__isnull", True), ("health_rise__gte", 1), _connector="OR"
-                    ),
-                    models.Q(
-                        ("health_window_attempts__isnull", True),
-                        ("health_window_attempts__gte", 1),
-                        _connector="OR",
-                    ),
-                    models.Q(
-                        ("health_window_share__isnull", True),
-                        models.Q(("health_window_share__gt", 0), ("health_window_share__lte", 1)),
-                        _connector="OR",
-                    ),
-                ),
-                name="webhooks_sub_thresholds_sane",
-                violation_error_message="Numbers of failures, probes and attempts are at least 1, the share is above 0 and at most 1.",
-            ),
-        ),
-        migrations.AddField(
-            model_name="eventtypepattern",
-            name="subscription",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="patterns",
-                to="django_webhooks.subscription",
-            ),
-        ),
-        migrations.AddField(
-            model_name="endpoint",
-            name="subscription",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="endpoints",
-                to="django_webhooks.subscription",
-            ),
-        ),
-        migrations.AddField(
-            model_name="delivery",
-            name="subscription",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="deliveries",
-                to="django_webhooks.subscription",
-                verbose_name="subscription",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="inboxmessage",
-            index=models.Index(
-                condition=models.Q(("due_at__isnull", False)),
-                fields=["due_at"],
-                name="webhooks_inbox_due",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="inboxmessage",
-            index=models.Index(fields=["status", "finished_at"], name="webhooks_inbox_finished"),
-        ),
-        migrations.AddIndex(
-            model_name="inboxmessage",
-            index=models.Index(fields=["source", "id"], name="webhooks_inbox_source"),
-        ),
-        migrations.AddConstraint(
-            model_name="inboxmessage",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("due_at__isnull", False),
-                        ("finished_at__isnull", True),
-                        ("status", "waiting"),
-                    ),
-                    models.Q(
-                        models.Q(("status", "waiting"), _negated=True),
-                        ("due_at__isnull", True),
-                        ("finished_at__isnull", False),
-                    ),
-                    _connector="OR",
-                ),
-                name="webhooks_inbox_waits_or_is_over",
-            ),
-        ),
-        migrations.AddField(
-            model_name="probe",
-            name="endpoint",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="probes",
-                to="django_webhooks.endpoint",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rejection",
-            constraint=models.UniqueConstraint(
-                fields=("period", "source", "reason", "network"), name="webhooks_rejection_once"
-            ),
-        ),
-        migrations.AddField(
-            model_name="signingkey",
-            name="subscription",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="signing_keys",
-                to="django_webhooks.subscription",
-                verbose_name="subscription",
-            ),
-        ),
-        migrations.AddField(
-            model_name="switch",
-            name="from_endpoint",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to="django_webhooks.endpoint",
-                verbose_name="from",
-            ),
-        ),
-        migrations.AddField(
-            model_name="switch",
-            name="subscription",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="switches",
-                to="django_webhooks.subscription",
-                verbose_name="subscription",
-            ),
-        ),
-        migrations.AddField(
-            model_name="switch",
-            name="to_endpoint",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to="django_webhooks.endpoint",
-                verbose_name="to",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="tally",
-            constraint=models.UniqueConstraint(
-                fields=("minutes", "subscription", "period_start", "kind", "result", "reason"),
-                name="webhooks_tally_once",
-            ),
+                ("result", models.CharField(max_length=10)),
+                ("reason", models.CharField(blank=True, max_length=40)),
+                ("count", models.PositiveIntegerField()),
+                ("durations", models.JSONField(default=dict)),
+            ],
+            options={
+                "verbose_name": "roll-up",
+                "verbose_name_plural": "roll-ups",
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=(
+                            "minutes",
+                            "subscription",
+                            "period_start",
+                            "kind",
+                            "result",
+                            "reason",
+                        ),
+                        name="webhooks_rollup_once",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
-            name="Overview",
+            name="OverviewPage",
             fields=[],
             options={
                 "verbose_name": "overview",
                 "verbose_name_plural": "overview",
                 "proxy": True,
                 "default_permissions": ("view",),
-                "indexes": [],
-                "constraints": [],
             },
-            bases=("django_webhooks.tally",),
+            bases=("django_webhooks.rollup",),
         ),
-        migrations.AddField(
-            model_name="health",
-            name="subscription",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="doors",
-                to="django_webhooks.subscription",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="bulkreplay",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("rate__gte", 1)), name="webhooks_bulk_replay_rate"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(fields=["endpoint_host", "id"], name="webhooks_attempt_host"),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("number__gte", 1)), name="webhooks_attempt_number"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="flow",
-            index=models.Index(
-                condition=models.Q(("turn__isnull", False)),
-                fields=["turn"],
-                name="webhooks_flow_backed_up",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="eventtypepattern",
-            constraint=models.UniqueConstraint(
-                fields=("subscription", "pattern"), name="webhooks_pattern_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="endpoint",
-            constraint=models.UniqueConstraint(
-                fields=("subscription", "position"), name="webhooks_endpoint_position_once"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("due_at__isnull", False)),
-                fields=["priority", "due_at"],
-                name="webhooks_delivery_due",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("status", "waiting")),
-                fields=["subscription", "due_at", "id"],
-                name="webhooks_delivery_held",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(
-                    ("status", "waiting"), models.Q(("ordering_key", ""), _negated=True)
-                ),
-                fields=["subscription", "status", "ordering_key", "id"],
-                name="webhooks_delivery_turn",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("status", "waiting"), _negated=True),
-                fields=["status", "finished_at"],
-                name="webhooks_delivery_finished",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("replay_of__isnull", False)),
-                fields=["replay_of"],
-                name="webhooks_delivery_replay",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("bulk_replay__isnull", False)),
-                fields=["bulk_replay", "status"],
-                name="webhooks_delivery_bulk",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("endpoint__isnull", False)),
-                fields=["endpoint"],
-                name="webhooks_delivery_endpoint",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="delivery",
-            constraint=models.UniqueConstraint(
-                fields=("event", "subscription", "replay"), name="webhooks_delivery_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="delivery",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("finished_at__isnull", True), ("status", "waiting")),
-                    models.Q(
-                        models.Q(("status", "waiting"), _negated=True),
-                        ("due_at__isnull", True),
-                        ("finished_at__isnull", False),
-                        ("lease_token__isnull", True),
-                    ),
-                    _connector="OR",
-                ),
-                name="webhooks_delivery_waits_or_is_over",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="probe",
-            index=models.Index(fields=["endpoint", "-id"], name="webhooks_probe_latest"),
-        ),
-        migrations.AddIndex(
-            model_name="switch",
-            index=models.Index(
-                condition=models.Q(("told_at__isnull", True)),
-                fields=["created_at"],
-                name="webhooks_switch_untold",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="health",
-            index=models.Index(fields=["probe_due_at"], name="webhooks_health_probe_due"),
-        ),
-        migrations.AddIndex(
-            model_name="health",
-            index=models.Index(
-                condition=models.Q(("flowed_at__isnull", False)),
-                fields=["flowed_at"],
-                name="webhooks_health_flowed",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="health",
-            constraint=models.UniqueConstraint(
-                fields=("subscription", "is_active"), name="webhooks_one_active_endpoint"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="health",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("is_active__isnull", True), ("is_active", True), _connector="OR"
-                ),
-                name="webhooks_active_or_null",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="health",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("failing_since__isnull", True), ("state", "healthy")),
-                    models.Q(
-                        models.Q(("state", "healthy"), _negated=True),
-                        ("failing_since__isnull", False),
-                    ),
-                    _connector="OR",
-                ),
-                name="webhooks_failing_has_since",
-            ),
-        ),
-        migrations.RunPython(_record.create, _record.drop),
-        migrations.RunPython(_record.check_listeners_at_once, migrations.RunPython.noop),
     ]

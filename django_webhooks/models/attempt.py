@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from ..fields import uuid7
+from .. import times
+from ..fields import UTCDateTimeField, UUID7Field
 from ..policies.outcome import Verdict
 from .delivery import Delivery
 from .endpoint import Endpoint
@@ -22,16 +22,16 @@ class Attempt(models.Model):
     """One HTTP request of a delivery to one endpoint."""
 
     class Outcome(models.TextChoices):
-        """What an attempt told us."""
+        """The verdict of an attempt."""
 
         # The receiver answered 2xx.
         SUCCEEDED = Verdict.SUCCEEDED.value, pgettext_lazy("attempt", "Succeeded")
-        # It failed in a way that may pass.
+        # The attempt failed in a way that may pass.
         RETRY = Verdict.RETRY.value, pgettext_lazy("attempt", "Worth repeating")
-        # It failed for good.
+        # The attempt failed for good.
         FINAL = Verdict.FINAL.value, pgettext_lazy("attempt", "Final")
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = UUID7Field()
     delivery = models.ForeignKey(
         Delivery, on_delete=models.CASCADE, related_name="attempts", verbose_name=_("delivery")
     )
@@ -44,7 +44,7 @@ class Attempt(models.Model):
     )
     endpoint_host = models.CharField(_("host"), max_length=300, blank=True)
     number = models.PositiveIntegerField(_("number"))
-    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    started_at = UTCDateTimeField(_("started"), default=times.now)
     duration_ms = models.PositiveIntegerField(_("duration in ms"), default=0)
     outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices)
     reason = models.CharField(_("reason"), max_length=40, blank=True)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from ..fields import uuid7
+from .. import times
+from ..fields import UTCDateTimeField, UUID7Field
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class BulkReplayQuerySet(models.QuerySet["BulkReplay"]):
     """Named sets of bulk replays."""
 
     def due(self, now: datetime) -> BulkReplayQuerySet:
-        """Those whose next batch may be recorded."""
+        """Return those whose next batch may be recorded."""
         return self.filter(status=BulkReplay.Status.RUNNING, next_at__lte=now)
 
 
@@ -51,7 +51,7 @@ class BulkReplay(models.Model):
         # Somebody stopped it; what was replayed stays.
         STOPPED = "stopped", pgettext_lazy("bulk replay", "Stopped")
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = UUID7Field()
     token = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     by = models.CharField(_("by"), max_length=150, blank=True)
     reason = models.CharField(_("reason"), max_length=200)
@@ -64,20 +64,20 @@ class BulkReplay(models.Model):
         related_name="+",
         verbose_name=_("sent to"),
     )
-    has_new_message_ids = models.BooleanField(_("new message ids"), default=False)
+    gives_new_message_ids = models.BooleanField(_("new message ids"), default=False)
     rate = models.PositiveIntegerField(_("deliveries a second"), validators=[MinValueValidator(1)])
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.RUNNING
     )
     total = models.PositiveIntegerField(_("selected"), default=0)
     replayed = models.PositiveIntegerField(_("replayed"), default=0)
-    left_out = models.PositiveIntegerField(_("left out"), default=0)
+    skipped = models.PositiveIntegerField(_("skipped"), default=0)
     #: The last delivery that was looked at, and the last one there was in the beginning.
     cursor = models.UUIDField(null=True, blank=True, editable=False)
-    until = models.UUIDField(editable=False)
-    next_at = models.DateTimeField(null=True, blank=True, default=timezone.now, editable=False)
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    last_id = models.UUIDField(editable=False)
+    next_at = UTCDateTimeField(null=True, blank=True, default=times.now, editable=False)
+    created_at = UTCDateTimeField(_("created"), default=times.now)
+    finished_at = UTCDateTimeField(_("finished"), null=True, blank=True)
 
     objects = BulkReplayQuerySet.as_manager()
 
@@ -104,6 +104,6 @@ class BulkReplay(models.Model):
         return self.status != self.Status.RUNNING
 
     @property
-    def seen(self) -> int:
+    def processed(self) -> int:
         """How many of the selected deliveries have been looked at."""
-        return self.replayed + self.left_out
+        return self.replayed + self.skipped

@@ -5,32 +5,40 @@
     waiting --attempt final, or limits reached--> given_up
     waiting --subscription deleted, or by hand--> cancelled
 
-Deliveries of a subscription that has an order share a lane, ``ordering_key``, in which one is under
-way at a time, in the order of their ids. Whose lane is empty waits for no other.
+Deliveries of a subscription that has an order share a partition, ``partition``, in which one is
+under way at a time, in the order of their ids. A delivery whose partition is empty waits for no
+other.
 
 While it waits, ``due_at`` is when a worker may next take it: the moment of its next attempt; the
 end of the lease while a worker has it; NULL while it is held, because its subscription is paused or
-has no endpoint, or because it is not the first of its lane. What is over has no ``due_at``, so the
-index of due work holds what waits alone.
+has no endpoint, or because it is not the first of its partition. A delivery that is over has no
+``due_at``, so that the index of due work holds the others alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import models
-from django.utils import timezone
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from ..fields import DatabaseNow, uuid7
-from ..policies.health import NO_ANSWER
+from .. import times
+from ..audit_log import current_actor
+from ..fields import DatabaseNow, UTCDateTimeField, UUID7Field
+from ..policies import reasons
+from ..policies.health import NO_ANSWER, NOT_EVIDENCE, is_refusal
+from ..policies.reasons import Reason
+from . import status_text
+from .arrivals import ArrivalQuerySet
 from .bulk_replay import BulkReplay
 from .endpoint import Endpoint
 from .event import Event, message_id
-from .lanes import LaneQuerySet
+from .partitions import NAMED
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -39,24 +47,24 @@ if TYPE_CHECKING:
     from .attempt import Attempt
 
 
-class DeliveryQuerySet(LaneQuerySet):
+class DeliveryQuerySet(ArrivalQuerySet):
     """Named sets of deliveries."""
 
     def waiting(self) -> DeliveryQuerySet:
-        """Those that are not over."""
+        """Return the deliveries that are not over."""
         return self.filter(status=Delivery.Status.WAITING)
 
     def due(self, now: datetime) -> DeliveryQuerySet:
-        """Those that a worker may take now; expired leases included."""
+        """Return the deliveries that a worker may take now; expired leases included."""
         # The index begins with the priority.
         return self.filter(priority__in=Delivery.Priority.values, due_at__lte=now)
 
     def longest_due(self, now: datetime, priority: int) -> DeliveryQuerySet:
-        """Those of one priority that a worker may take now, the longest due first."""
+        """Return those of one priority that a worker may take now, the longest due first."""
         return self.filter(priority=priority, due_at__lte=now).order_by("due_at", "pk")
 
     def held(self) -> DeliveryQuerySet:
-        """Those that wait for their subscription rather than for a moment."""
+        """Return the deliveries that wait for their subscription rather than for a moment."""
         return self.waiting().filter(due_at__isnull=True)
 
     def oldest_first(self) -> DeliveryQuerySet:
@@ -64,54 +72,104 @@ class DeliveryQuerySet(LaneQuerySet):
         return self.order_by("due_at", "pk")
 
     def succeeded(self) -> DeliveryQuerySet:
-        """Those that arrived."""
+        """Return the deliveries that arrived."""
         return self.filter(status=Delivery.Status.SUCCEEDED)
 
     def given_up(self) -> DeliveryQuerySet:
-        """Those that are not tried again."""
+        """Return the deliveries that are not tried again."""
         return self.filter(status=Delivery.Status.GIVEN_UP)
 
     def release(self, *, limit: int | None = None) -> int:
         """Make those that are held due now, the oldest first, and return how many that were.
 
-        What waits for its turn goes on waiting for it. Call it for whole subscriptions.
+        A delivery that waits for its turn goes on waiting for it. Call it for whole subscriptions.
         """
         if limit is not None:
             return self.make_due(self.releasable(limit), now=DatabaseNow())
-        free = self.held().filter(ordering_key="")
+        free = self.held().filter(partition="")
         return free.update(due_at=DatabaseNow()) + self.release_heads()
+
+    def release_for_trial(self, reason: str) -> int:
+        """Make one that is held due now, to try an endpoint that fell by ``reason``; return 1 or 0.
+
+        The oldest; after refusals the oldest that was not refused itself, if there is one. Call it
+        for one subscription.
+        """
+        if is_refusal(reason):
+            new = self.held().filter(attempts_made=0, partition="").oldest_first()
+            heads = self.held_heads().filter(attempts_made=0).order_by("pk")
+            for rows in (new, heads):
+                first = list(rows.values_list("pk", flat=True)[:1])
+                if released := self.make_due(first, now=DatabaseNow()):
+                    return released
+        return self.release(limit=1)
 
     def releasable(self, limit: int) -> list[UUID]:
         """Return the oldest that are held and whose turn it is. Call it for one subscription."""
-        free = self.held().filter(ordering_key="").oldest_first()
+        free = self.held().filter(partition="").oldest_first()
         oldest = list(free.values_list("pk", flat=True)[:limit])
         heads = list(self.held_heads().order_by("pk").values_list("pk", flat=True)[:limit])
         return sorted(oldest + heads)[:limit]
 
-    def bring_forward(self, *, now: datetime) -> int:
-        """Make those due now that wait because an endpoint failed, and return how many that are."""
-        waits_for_endpoint = models.Q(reason__in=NO_ANSWER) | models.Q(reason__startswith="http_5")
+    def bring_forward(self, *, now: datetime, refused: bool = True) -> int:
+        """Make those due now that wait because an endpoint failed, and return how many that are.
+
+        A moment that a receiver asked for binds; ``refused`` leaves out refusals of the event.
+        """
         later = self.waiting().filter(due_at__gt=now, lease_token__isnull=True)
-        return later.filter(waits_for_endpoint, attempts_made__gt=0).update(due_at=now)
+        later = later.filter(attempts_made__gt=0, endpoint__isnull=True)
+        if refused:
+            later = later.exclude(reason__in=NOT_EVIDENCE)
+        else:
+            silent = models.Q(reason__in=NO_ANSWER) | models.Q(reason__startswith="http_5")
+            later = later.filter(silent)
+        return later.update(due_at=now)
 
     def try_now(self, now: datetime) -> int:
         """Make those due now that wait for a moment, and return how many that were.
 
-        What a worker has, and what is held because its subscription cannot be sent to, stays.
+        Leased deliveries, and those held because their subscription cannot be sent to, stay.
         """
         later = self.waiting().filter(due_at__gt=now, lease_token__isnull=True)
         return later.update(due_at=now)
 
-    def cancel(self, reason: str) -> int:
-        """End those that wait without a further attempt, and return how many that were."""
-        with self.making_way():
+    def cancel(self, reason: Reason = Reason.CANCELLED, *, by: str = "") -> int:
+        """End those that wait without a further attempt, and return how many that were.
+
+        ``by`` names who asks for it; without it that is who acts (:mod:`.actor`). Raise ValueError
+        for a reason that is none: statistics keep it.
+        """
+        with self._making_way():
             return self.waiting().update(
                 status=Delivery.Status.CANCELLED,
-                reason=reason,
+                reason=reasons.parse(reason),
+                cancelled_by=(by or current_actor())[:150],
                 due_at=None,
                 lease_token=None,
-                finished_at=timezone.now(),
+                finished_at=times.now(),
             )
+
+    @contextmanager
+    def _making_way(self) -> Iterator[None]:
+        """Pass on the turns of those that the block ends; by locking the endpoints first, as all
+        do."""
+        ordered = self.filter(status="waiting").exclude(partition="").order_by()
+        with transaction.atomic(using=self.db):
+            partitions: dict[tuple[UUID | None, str], UUID] = {
+                (subscription, partition): key
+                for key, subscription, partition in ordered.values_list(
+                    "pk", "subscription_id", "partition"
+                )
+            }
+            if partitions:
+                Endpoint.objects.using(self.db).lock_health(
+                    {key for key, _ in partitions if key is not None}
+                )
+            yield
+            ended = list(partitions.values())
+            for begin in range(0, len(ended), NAMED):
+                one_of_each = self._rows().filter(pk__in=ended[begin : begin + NAMED])
+                one_of_each.pass_on(now=DatabaseNow())
 
 
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
@@ -121,26 +179,26 @@ class Delivery(models.Model):
     """One event for one subscription."""
 
     class Status(models.TextChoices):
-        """What became of a delivery; the module's docstring has the moves."""
+        """The states of a delivery; the module's docstring has the moves."""
 
         # An attempt is due, under way, or held back.
         WAITING = "waiting", pgettext_lazy("delivery", "Waiting")
         # A receiver answered 2xx.
         SUCCEEDED = "succeeded", pgettext_lazy("delivery", "Succeeded")
-        # It is not tried again; it is kept and can be replayed.
+        # The delivery is not tried again; it is kept and can be replayed.
         GIVEN_UP = "given_up", pgettext_lazy("delivery", "Given up")
         # Somebody, or the end of its subscription, called it off.
         CANCELLED = "cancelled", pgettext_lazy("delivery", "Cancelled")
 
     class Priority(models.IntegerChoices):
-        """What goes first where workers cannot do all at once; neither shuts the other out."""
+        """The order in which workers take deliveries; neither priority shuts the other out."""
 
-        # What has not been tried yet.
-        FRESH = 0, pgettext_lazy("priority", "Fresh")
+        # Deliveries that have not been tried yet.
+        NEW = 0, pgettext_lazy("priority", "New")
         # Retries and replays.
-        AGAIN = 1, pgettext_lazy("priority", "Again")
+        RETRY = 1, pgettext_lazy("priority", "Retry")
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = UUID7Field()
     event = models.ForeignKey(
         Event,
         on_delete=models.PROTECT,
@@ -153,6 +211,9 @@ class Delivery(models.Model):
         Subscription,
         on_delete=models.SET_NULL,
         null=True,
+        # So that no fan-out waits for a transaction that deletes a subscription, and neither fails
+        # by the other; ``release.cancel_orphans`` finds what was made at that very moment.
+        db_constraint=False,
         related_name="deliveries",
         verbose_name=_("subscription"),
     )
@@ -185,7 +246,10 @@ class Delivery(models.Model):
         db_index=False,
         related_name="+",
         verbose_name=_("sent to"),
-        help_text=_("The endpoint that a replay was meant for; empty: the active one."),
+        help_text=_(
+            "The endpoint that a replay was meant for, or that it is tried at because another did "
+            "not take it; empty: the active one."
+        ),
     )
     has_new_message_id = models.BooleanField(
         _("new message id"),
@@ -196,11 +260,12 @@ class Delivery(models.Model):
         _("status"), max_length=10, choices=Status.choices, default=Status.WAITING
     )
     priority = models.PositiveSmallIntegerField(
-        _("priority"), choices=Priority.choices, default=Priority.FRESH, editable=False
+        _("priority"), choices=Priority.choices, default=Priority.NEW, editable=False
     )
-    #: Its lane within the subscription, from the ordering key of the event; empty without an order.
-    ordering_key = models.CharField(max_length=32, blank=True, editable=False)
-    due_at = models.DateTimeField(_("due"), null=True, blank=True)
+    #: Its partition within the subscription, from the ordering key of the event; empty without an
+    #: order.
+    partition = models.CharField(max_length=32, blank=True, editable=False)
+    due_at = UTCDateTimeField(_("due"), null=True, blank=True)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     attempts_made = models.PositiveIntegerField(_("attempts"), default=0)
     reason = models.CharField(
@@ -209,8 +274,9 @@ class Delivery(models.Model):
         blank=True,
         help_text=_("Why the last attempt failed, or why the delivery is over."),
     )
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    cancelled_by = models.CharField(_("cancelled by"), max_length=150, blank=True, editable=False)
+    created_at = UTCDateTimeField(_("created"), default=times.now)
+    finished_at = UTCDateTimeField(_("finished"), null=True, blank=True)
 
     objects = DeliveryManager()
 
@@ -230,32 +296,32 @@ class Delivery(models.Model):
             ("cancel_delivery", "Can cancel deliveries that wait"),
         ]
         indexes = [
-            # What waits for a moment. MySQL and MariaDB ignore the condition.
+            # Deliveries that wait for a moment. MySQL and MariaDB ignore the condition.
             models.Index(
                 fields=["priority", "due_at"],
                 condition=models.Q(due_at__isnull=False),
                 name="webhooks_delivery_due",
             ),
-            # What is held, by subscription, the oldest first.
+            # Held deliveries, by subscription, the oldest first.
             models.Index(
                 fields=["subscription", "due_at", "id"],
                 condition=models.Q(status="waiting"),
                 name="webhooks_delivery_held",
             ),
-            # Whose turn it is in each lane. Where the condition is ignored, the status keeps what
-            # is over apart.
+            # The turns in each partition. Where the condition is ignored, the status keeps
+            # deliveries that are over apart.
             models.Index(
-                fields=["subscription", "status", "ordering_key", "id"],
-                condition=models.Q(status="waiting") & ~models.Q(ordering_key=""),
+                fields=["subscription", "status", "partition", "id"],
+                condition=models.Q(status="waiting") & ~models.Q(partition=""),
                 name="webhooks_delivery_turn",
             ),
-            # What may be pruned. What waits, which is written most, is not in it.
+            # Deliveries that may be pruned. Waiting ones, which are written most, are not in it.
             models.Index(
                 fields=["status", "finished_at"],
                 condition=~models.Q(status="waiting"),
                 name="webhooks_delivery_finished",
             ),
-            # What replays one delivery, what one bulk replay made, and what is meant for one
+            # The replays of one delivery, those of one bulk replay, and those meant for one
             # endpoint: few rows, and the others pay nothing for them.
             models.Index(
                 fields=["replay_of"],
@@ -306,16 +372,26 @@ class Delivery(models.Model):
         """Whether no further attempt will be made."""
         return self.status != self.Status.WAITING
 
+    def better_sibling(self) -> Delivery | None:
+        """Return the delivery by which its event arrived otherwise, else the replay that waits."""
+        rows = Delivery.objects.using(self._state.db).exclude(pk=self.pk)
+        rows = rows.filter(event_id=self.event_id, subscription_id=self.subscription_id)
+        arrived = rows.succeeded().order_by("finished_at").first()
+        return arrived or rows.waiting().order_by("pk").first()
+
     def waits_for(self) -> UUID | None:
-        """Return what of its lane goes before it, or None where it is its turn, or it has none."""
-        if not self.ordering_key or self.is_over:
+        """Return what of its partition goes before it, or None where it is its turn, or it has
+        none."""
+        if not self.partition or self.is_over:
             return None
         own = Delivery.objects.using(self._state.db).filter(pk=self.pk)
         first = own.firsts().get(self.pk)
         return first if first != self.pk else None
 
-    def explain(self, now: datetime | None = None) -> str:
-        """Return in one sentence what became of it, or why it waits and until when."""
-        from .explaining import explain  # it refers to deliveries
+    def explain(self, now: datetime | None = None, *, shows_hosts: bool = True) -> str:
+        """Return in one sentence what became of it, or why it waits and until when.
 
-        return explain(self, now or timezone.now())
+        Where it was blocked, a second sentence says by which rule, at which host and how that is
+        changed; without the host where it is for people who may not see hosts.
+        """
+        return status_text.explain(self, now or times.now(), shows_hosts=shows_hosts)

@@ -1,55 +1,125 @@
-"""Endpoints: the doors of a receiver, in order."""
+"""Endpoints: the endpoints of a receiver, in order."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.core.exceptions import ValidationError
-from django.db import models, router, transaction
-from django.utils import timezone
+from django.core.exceptions import EmptyResultSet, ValidationError
+from django.db import connections, models, router, transaction
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from .. import namespaces, times
+from ..audit_log import AuditedQuerySet, current_actor, set_actor
 from ..fields import (
     BlindIndexField,
     EncryptedJSONField,
     EncryptedTextField,
-    Sealed,
-    sealed_fields,
-    uuid7,
+    Undecryptable,
+    UTCDateTimeField,
+    UUID7Field,
+    undecryptable_fields,
 )
+from ..hiding import hidden_value, hide_arguments, hiding
+from ..policies import urls
+from ..policies.addresses import Refusal
+from ..policies.reasons import SwitchReason
 from ..validators import (
     normalise_url,
+    url_rules,
     validate_ca_bundle,
     validate_client_certificate,
     validate_endpoint_url,
     validate_header_value,
     validate_headers,
 )
-from .acting import acting_as, who
-from .audited import AuditedQuerySet
+from .endpoint_health import EndpointHealth
 from .subscription import Subscription
 
-if TYPE_CHECKING:
-    from .health import Health
+logger = logging.getLogger("django_webhooks.sending")
+
+
+#: How a row is locked so that it stays. SQLite has one transaction that writes at a time.
+_SHARED = {"postgresql": " FOR KEY SHARE", "mysql": " LOCK IN SHARE MODE"}
 
 
 class EndpointQuerySet(AuditedQuerySet, models.QuerySet["Endpoint"]):
     """Named sets of endpoints."""
 
     def usable(self) -> EndpointQuerySet:
-        """Those that may be sent to."""
+        """Return the endpoints that may be sent to."""
         return self.filter(disabled_at__isnull=True)
 
     def with_url(self, *urls: str) -> EndpointQuerySet:
-        """Those that have exactly one of these URLs, which are compared by their blind index."""
+        """Return those that have exactly one of these URLs, compared by their blind index."""
         field = Endpoint._meta.get_field("url_index")
         wanted = [index for url in urls for index in field.values_of(normalise_url(url))]
         return self.filter(url_index__in=wanted)
 
+    @hiding
+    def create(self, **kwargs: Any) -> Endpoint:
+        """Make an endpoint; see :meth:`Endpoint.save`."""
+        return super().create(**{name: hidden_value(one) for name, one in kwargs.items()})
+
+    def keep(self, *, to_change: bool = False) -> set[UUID]:
+        """Lock these so that none is deleted in this transaction; return the keys of those there.
+
+        A lock that is shared becomes no other one later: say ``to_change`` where they may change.
+
+        Everybody does so before anything that refers to them is locked or written: the order of
+        locks is endpoints, health, limits, deliveries. A deletion waits, and then sees the rows
+        that were written; a change waits only where the database does not know the difference.
+        """
+        how = _SHARED.get(connections[self.db].vendor, "")
+        how = " FOR UPDATE" if how and to_change else how
+        query = self.order_by("pk").values_list("pk").query
+        try:
+            sql, params = query.get_compiler(self.db).as_sql()
+        except EmptyResultSet:
+            return set()
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(sql + how, params)
+            return {self.model._meta.pk.to_python(key) for (key,) in cursor.fetchall()}
+
+    def lock_for_deletion(self) -> set[UUID]:
+        """Lock these, then the health of their subscriptions; return the keys of the latter."""
+        rows = self.order_by("pk").select_for_update()
+        subscriptions = set(rows.values_list("subscription_id", flat=True))
+        self._all().lock_health(subscriptions)
+        return subscriptions
+
+    def lock_health(self, subscriptions: Collection[UUID]) -> dict[UUID, list[EndpointHealth]]:
+        """Lock the health of all endpoints of these subscriptions; return it by subscription."""
+        found: dict[UUID, list[EndpointHealth]] = {key: [] for key in subscriptions}
+        self._all().filter(subscription_id__in=list(subscriptions)).keep()
+        rows = EndpointHealth.objects.using(self.db).filter(subscription_id__in=list(subscriptions))
+        # Endpoints are read apart: they are not to be locked.
+        endpoints = models.Prefetch("endpoint", queryset=self._all())
+        for row in rows.select_for_update().prefetch_related(endpoints).order_by("pk"):
+            found[row.subscription_id].append(row)
+        return found
+
+    def _all(self) -> EndpointQuerySet:
+        return Endpoint.objects.using(self.db)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete them, and choose the active endpoints anew."""
+        using = namespaces.written_by(self)
+        with transaction.atomic(using=using):
+            subscriptions = self.using(using).lock_for_deletion()
+            deleted = super().delete()
+            for one in Subscription.objects.using(using).filter(pk__in=subscriptions):
+                one.reconsider(using=using, reason=SwitchReason.ENDPOINTS_CHANGED)
+        return deleted
+
+    # Django asks for it: it must not be called on a manager.
+    delete.alters_data = True  # type: ignore[attr-defined]  # a method takes attributes
+    delete.queryset_only = True  # type: ignore[attr-defined]  # a method takes attributes
+
+    @hiding
     def update(self, **kwargs: Any) -> int:
         """Change columns, and the index of a URL with it."""
         if "url" in kwargs:
@@ -74,7 +144,7 @@ class Endpoint(models.Model):
         # Not at all: after its hold it is tried with a delivery.
         NONE = "none", pgettext_lazy("probe", "None")
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = UUID7Field()
     subscription = models.ForeignKey(
         Subscription, on_delete=models.CASCADE, related_name="endpoints"
     )
@@ -121,17 +191,22 @@ class Endpoint(models.Model):
         validators=[validate_endpoint_url],
         help_text=_("For the check by GET: answers 2xx while the receiver is well."),
     )
-    pinned_at = models.DateTimeField(_("pinned"), null=True, blank=True, editable=False)
+    pinned_at = UTCDateTimeField(_("pinned"), null=True, blank=True, editable=False)
     pin_reason = models.CharField(_("why pinned"), max_length=200, blank=True, editable=False)
     pinned_by = models.CharField(_("pinned by"), max_length=150, blank=True, editable=False)
-    disabled_at = models.DateTimeField(_("disabled"), null=True, blank=True, editable=False)
+    disabled_at = UTCDateTimeField(_("disabled"), null=True, blank=True, editable=False)
+    #: What the receiver said, or a person in words of their own; nothing is counted by it.
     disabled_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    disabled_by = models.CharField(_("disabled by"), max_length=150, blank=True, editable=False)
+    created_at = UTCDateTimeField(_("created"), default=times.now, editable=False)
 
     objects = EndpointQuerySet.as_manager()
+    hide_arguments(
+        type(objects), "create", "update", "get_or_create", "update_or_create", "with_url"
+    )
 
     if TYPE_CHECKING:
-        health: Health
+        health: EndpointHealth
         subscription_id: UUID
 
     class Meta:
@@ -153,13 +228,48 @@ class Endpoint(models.Model):
         # Its host is for those who may see it.
         return self.role if self.position < 2 else f"{self.role} {self.position}"
 
+    @hiding
+    def save(self, **kwargs: Any) -> None:
+        """Save the row, choose the active endpoint anew, and let what waited for one flow.
+
+        An endpoint that is new, or whose URL was changed, counts as healthy.
+        """
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        self.url = normalise_url(self.url)
+        with transaction.atomic(using=using):
+            self.subscription.lock_endpoint_health(using=using)
+            rows = Endpoint.objects.using(using).filter(pk=self.pk)
+            before = None if self._state.adding else rows.values_list("url_index", flat=True)[0]
+            columns = kwargs.get("update_fields")
+            if columns is not None and "url" in columns:
+                kwargs["update_fields"] = {*columns, "url_index"}
+            super().save(**kwargs)
+            is_new = before not in self._url_indexes()
+            if is_new:
+                self._warn()
+            self.subscription.reconsider(
+                using=using,
+                reason=SwitchReason.ENDPOINTS_CHANGED,
+                afresh=[self.pk] if is_new else (),
+            )
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the row, and choose the active endpoint anew."""
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            self.subscription.lock_endpoint_health(using=using)
+            deleted = super().delete(*args, **kwargs)
+            self.subscription.reconsider(using=using, reason=SwitchReason.ENDPOINTS_CHANGED)
+        return deleted
+
+    @hiding
     def clean(self) -> None:
-        """Refuse a backup that is the same door, and a health check without its URL."""
+        """Refuse a backup that is the same endpoint, and a health check without its URL."""
         self.url = normalise_url(self.url)
         if (
             self.probe == self.ProbeKind.HTTP
             and not self.health_url
-            and not isinstance(self.health_url, Sealed)
+            and not isinstance(self.health_url, Undecryptable)
         ):
             raise ValidationError({"health_url": _("Enter the URL that the health check gets.")})
         others = Endpoint.objects.filter(subscription=self.subscription_id).exclude(pk=self.pk)
@@ -169,47 +279,12 @@ class Endpoint(models.Model):
                           "only where it is another one.")}
             )  # fmt: skip
 
-    def save(self, **kwargs: Any) -> None:
-        """Save the row, choose the active endpoint anew, and let what waited for one flow.
-
-        An endpoint that is new, or whose URL was changed, counts as healthy.
-        """
-        from .switch import reconsider  # it refers to endpoints
-
-        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        self.url = normalise_url(self.url)
-        with transaction.atomic(using=using):
-            self.subscription.lock_doors(using=using)
-            rows = Endpoint.objects.using(using).filter(pk=self.pk)
-            before = None if self._state.adding else rows.values_list("url_index", flat=True)[0]
-            columns = kwargs.get("update_fields")
-            if columns is not None and "url" in columns:
-                kwargs["update_fields"] = {*columns, "url_index"}
-            super().save(**kwargs)
-            reconsider(
-                self.subscription,
-                using=using,
-                reason="endpoints changed",
-                afresh=() if before in self._url_indexes() else [self.pk],
-            )
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete the row, and choose the active endpoint anew."""
-        from .switch import reconsider  # it refers to endpoints
-
-        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        with transaction.atomic(using=using):
-            self.subscription.lock_doors(using=using)
-            deleted = super().delete(*args, **kwargs)
-            reconsider(self.subscription, using=using, reason="endpoints changed")
-        return deleted
-
     @property
     def host(self) -> str:
         """Host and port of the URL; the path may be a secret."""
-        if isinstance(self.url, Sealed):
+        if isinstance(self.url, Undecryptable):
             return str(_("cannot be read"))
-        return str(urlsplit(self.url).netloc.rpartition("@")[2])
+        return urls.host_of(self.url) or str(_("no host"))
 
     @property
     def label(self) -> str:
@@ -219,7 +294,7 @@ class Endpoint(models.Model):
     @property
     def is_readable(self) -> bool:
         """Whether its URL and credentials open with the encryption keys there are."""
-        return not sealed_fields(self)
+        return not undecryptable_fields(self)
 
     @property
     def role(self) -> str:
@@ -236,16 +311,27 @@ class Endpoint(models.Model):
         """Whether staff asked for it, whatever its health."""
         return self.pinned_at is not None
 
-    def disable(self, reason: str) -> None:
-        """Send nothing to it any more."""
-        self.disabled_at, self.disabled_reason = timezone.now(), reason[:200]
-        self._change(["disabled_at", "disabled_reason"], reason=f"endpoint disabled: {reason}")
+    def disable(self, reason: str = "", *, by: str = "") -> None:
+        """Send nothing to it any more.
+
+        ``reason`` is for people; ``by`` names who asks, without it that is who acts.
+        """
+        self.disabled_at, self.disabled_reason = times.now(), reason[:200]
+        self.disabled_by = (by or current_actor())[:150]
+        self._change(
+            ["disabled_at", "disabled_reason", "disabled_by"],
+            reason=SwitchReason.ENDPOINT_DISABLED,
+            note=reason,
+            by=self.disabled_by,
+        )
 
     def enable(self) -> None:
         """Send to it again; what was learnt of its health is forgotten."""
-        self.disabled_at, self.disabled_reason = None, ""
+        self.disabled_at, self.disabled_reason, self.disabled_by = None, "", ""
         self._change(
-            ["disabled_at", "disabled_reason"], reason="endpoint enabled", afresh=[self.pk]
+            ["disabled_at", "disabled_reason", "disabled_by"],
+            reason=SwitchReason.ENDPOINT_ENABLED,
+            afresh=[self.pk],
         )
 
     def pin(self, reason: str, *, by: str) -> None:
@@ -254,35 +340,60 @@ class Endpoint(models.Model):
             raise ValueError("The endpoint is disabled; enable it before you pin it.")
         using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            self.subscription.lock_doors(using=using)
+            self.subscription.lock_endpoint_health(using=using)
             siblings = Endpoint.objects.using(using).filter(subscription=self.subscription_id)
             siblings = siblings.filter(pinned_at__isnull=False).exclude(pk=self.pk)
             siblings.update(pinned_at=None, pin_reason="", pinned_by="")
-            self.pinned_at, self.pin_reason, self.pinned_by = timezone.now(), reason[:200], by[:150]
+            self.pinned_at, self.pin_reason, self.pinned_by = times.now(), reason[:200], by[:150]
             self._change(
-                ["pinned_at", "pin_reason", "pinned_by"], reason=f"pinned: {reason}", by=by
+                ["pinned_at", "pin_reason", "pinned_by"],
+                reason=SwitchReason.PINNED,
+                note=reason,
+                by=by,
             )
 
     def unpin(self, *, by: str) -> None:
         """Let the health of the endpoints decide again."""
         self.pinned_at, self.pin_reason, self.pinned_by = None, "", ""
-        with acting_as(by or who()):
-            self._change(["pinned_at", "pin_reason", "pinned_by"], reason="pin lifted", by=by)
+        with set_actor(by or current_actor()):
+            self._change(
+                ["pinned_at", "pin_reason", "pinned_by"], reason=SwitchReason.UNPINNED, by=by
+            )
 
     def _url_indexes(self) -> list[str]:
-        # What does not open has not been changed.
-        if isinstance(self.url, Sealed):
+        # A URL that does not open has not been changed.
+        if isinstance(self.url, Undecryptable):
             return [self.url_index]
         field = cast("BlindIndexField", self._meta.get_field("url_index"))
         return field.values_of(self.url)
 
-    def _change(
-        self, fields: list[str], *, reason: str, by: str = "", afresh: Collection[UUID] = ()
-    ) -> None:
-        from .switch import reconsider  # it refers to endpoints
+    def _warn(self) -> None:
+        """Say at once what attempts will say: create() looks at no URL, full_clean() does."""
+        found = (
+            None if isinstance(self.url, Undecryptable) else urls.parse(str(self.url), url_rules())
+        )
+        if isinstance(found, Refusal):
+            logger.warning(
+                "The %s endpoint of subscription %r is saved, and is blocked as it is: %s",
+                self,
+                self.subscription.name,
+                found.message,
+                extra={"webhooks_endpoint": str(self.pk), "webhooks_reason": "blocked"},
+            )
 
+    def _change(
+        self,
+        fields: list[str],
+        *,
+        reason: SwitchReason,
+        note: str = "",
+        by: str = "",
+        afresh: Collection[UUID] = (),
+    ) -> None:
         using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            self.subscription.lock_doors(using=using)
+            self.subscription.lock_endpoint_health(using=using)
             super().save(update_fields=fields, using=using)
-            reconsider(self.subscription, using=using, reason=reason, by=by, afresh=afresh)
+            self.subscription.reconsider(
+                using=using, reason=reason, note=note, by=by, afresh=afresh
+            )

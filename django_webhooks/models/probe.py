@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..fields import uuid7
+from .. import times
+from ..fields import UTCDateTimeField, UUID7Field
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class Probe(models.Model):
     """One health check of one endpoint."""
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = UUID7Field()
     endpoint = models.ForeignKey(
         Endpoint, on_delete=models.CASCADE, related_name="probes", db_index=False
     )
     kind = models.CharField(_("kind"), max_length=10, choices=Endpoint.ProbeKind.choices)
-    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    started_at = UTCDateTimeField(_("started"), default=times.now)
     duration_ms = models.PositiveIntegerField(_("duration in ms"), default=0)
     succeeded = models.BooleanField(_("succeeded"))
     reason = models.CharField(_("reason"), max_length=40, blank=True)

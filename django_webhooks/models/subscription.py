@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+import copy
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from django.db import IntegrityError, models, router, transaction
-from django.utils import timezone
+from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from ..fields import uuid7
+from .. import audit_log, times
+from ..audit_log import AuditedQuerySet, current_actor
+from ..fields import UTCDateTimeField, UUID7Field
+from ..hiding import hiding
 from ..policies.failover import Failback, Mode
 from ..policies.ordering import Ordering
-from .audit_entry import AuditEntry
-from .audited import AuditedQuerySet
-from .keyring import Keyed
-from .listening import Listening
+from ..policies.reasons import SwitchReason
+from .delivery_options import DeliveryOptions
+from .event_types_mixin import EventTypesMixin
 from .owner import Owned
-from .terms import Terms
+from .signing_keys_mixin import SigningKeysMixin
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
 
-    from .delivery import Delivery, DeliveryQuerySet
+    from .delivery import Delivery
     from .endpoint import Endpoint
-    from .health import Health
+    from .endpoint_health import EndpointHealth
     from .switch import Switch
 
 
 class SubscriptionQuerySet(AuditedQuerySet, models.QuerySet["Subscription"]):
     """Named sets of subscriptions."""
 
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete them; what waits for them is cancelled."""
-        # The one that deleting uses.
-        for_write: Any = self._chain()  # type: ignore[attr-defined]  # the queryset's
-        for_write._for_write = True
-        return _patiently(super().delete, using=for_write.db)
-
-    # Django asks for it: it must not be called on a manager.
-    delete.alters_data = True  # type: ignore[attr-defined]  # a method takes attributes
-    delete.queryset_only = True  # type: ignore[attr-defined]  # a method takes attributes
-
     def active(self) -> SubscriptionQuerySet:
-        """Those that are sent to now."""
+        """Return the subscriptions that are sent to now."""
         return self.filter(status=Subscription.Status.ACTIVE)
 
+    def sending(self) -> SubscriptionQuerySet:
+        """Return those that are active, and whose URLs and keys are not known to be unreadable."""
+        return self.active().filter(unreadable_since__isnull=True)
 
-class Subscription(Owned, Keyed, Listening, Terms):
-    """Who listens to which event types, with a primary endpoint and any number of backups."""
+    def flowing(self) -> SubscriptionQuerySet:
+        """Return those whose deliveries may flow; see :attr:`Subscription.flows`."""
+        return self.sending().filter(
+            endpoint_health__is_active=True,
+            endpoint_health__slow_start_released__isnull=True,
+            endpoint_health__endpoint__disabled_at__isnull=True,
+        )
+
+
+class Subscription(Owned, SigningKeysMixin, EventTypesMixin, DeliveryOptions):
+    """A listener to event types, with a primary endpoint and any number of backups."""
 
     class Status(models.TextChoices):
         """
@@ -74,7 +77,7 @@ class Subscription(Owned, Keyed, Listening, Terms):
         EACH = Mode.EACH.value, pgettext_lazy("failover", "Each failed attempt, at once")
 
     class FailbackMode(models.TextChoices):
-        """What happens when an earlier endpoint is healthy again."""
+        """The behaviour when an earlier endpoint is healthy again."""
 
         # The traffic goes back to it.
         AUTOMATIC = Failback.AUTOMATIC.value, pgettext_lazy("fail-back", "Automatic")
@@ -82,7 +85,7 @@ class Subscription(Owned, Keyed, Listening, Terms):
         STAY = Failback.STAY.value, pgettext_lazy("fail-back", "Stay")
 
     class Order(models.TextChoices):
-        """What goes one after the other, each once the one before it is over."""
+        """The deliveries that go one after the other, each once the one before is over."""
 
         # All as fast as possible.
         NONE = Ordering.NONE.value, pgettext_lazy("ordering", "None: as fast as possible")
@@ -100,7 +103,7 @@ class Subscription(Owned, Keyed, Listening, Terms):
         # Stripe-Signature: HMAC of timestamp and body, with each key.
         STRIPE = "stripe", pgettext_lazy("signature", "Stripe's (Stripe-Signature)")
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = UUID7Field()
     name = models.CharField(_("name"), max_length=200)
     description = models.TextField(_("description"), blank=True)
     is_global = models.BooleanField(
@@ -111,10 +114,12 @@ class Subscription(Owned, Keyed, Listening, Terms):
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.ACTIVE
     )
+    #: For people, in words of their own; nothing is counted by it.
     status_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
-    flow_changed_at = models.DateTimeField(
+    status_by = models.CharField(_("by"), max_length=150, blank=True, editable=False)
+    sending_changed_at = UTCDateTimeField(
         _("changed"),
-        default=timezone.now,
+        default=times.now,
         editable=False,
         help_text=_("When the status or the endpoints last changed."),
     )
@@ -135,7 +140,7 @@ class Subscription(Owned, Keyed, Listening, Terms):
             "holds for events recorded from then on."
         ),
     )
-    unreadable_since = models.DateTimeField(
+    unreadable_since = UTCDateTimeField(
         _("cannot be read since"),
         null=True,
         blank=True,
@@ -156,16 +161,19 @@ class Subscription(Owned, Keyed, Listening, Terms):
         default=FailbackMode.AUTOMATIC,
         help_text=_("What happens when an earlier endpoint is healthy again."),
     )
-    down_warnings = models.PositiveSmallIntegerField(default=0, editable=False)
-    told_stage = models.PositiveSmallIntegerField(default=0, editable=False)
-    told_down_at = models.DateTimeField(null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    notified_down_stage = models.PositiveSmallIntegerField(default=0, editable=False)
+    #: How bad it is by the last mail: 0 well, 1 an endpoint fails, 2 none takes deliveries; and
+    #: when a mail last said that it is worse.
+    notified_level = models.PositiveSmallIntegerField(default=0, editable=False)
+    notified_at = UTCDateTimeField(null=True, blank=True, editable=False)
+    is_notified_unreadable = models.BooleanField(default=False, editable=False)
+    created_at = UTCDateTimeField(_("created"), default=times.now, editable=False)
 
     objects = SubscriptionQuerySet.as_manager()
 
     if TYPE_CHECKING:
         deliveries: RelatedManager[Delivery]
-        doors: RelatedManager[Health]
+        endpoint_health: RelatedManager[EndpointHealth]
         endpoints: RelatedManager[Endpoint]
         switches: RelatedManager[Switch]
 
@@ -181,14 +189,14 @@ class Subscription(Owned, Keyed, Listening, Terms):
         ]
         indexes = [
             models.Index(fields=["owner_type", "owner_id"], name="webhooks_sub_owner"),
-            # Who hears every owner's events. MySQL and MariaDB ignore conditions.
+            # Subscriptions that hear every owner's events. MySQL and MariaDB ignore conditions.
             models.Index(
                 fields=["is_global"],
                 condition=models.Q(is_global=True),
                 name="webhooks_sub_global",
             ),
-            # What each sweep looks for.
-            models.Index(fields=["flow_changed_at"], name="webhooks_sub_flow"),
+            # Rows that each sweep looks for.
+            models.Index(fields=["sending_changed_at"], name="webhooks_sub_flow"),
             models.Index(
                 fields=["unreadable_since"],
                 condition=models.Q(unreadable_since__isnull=False),
@@ -196,7 +204,7 @@ class Subscription(Owned, Keyed, Listening, Terms):
             ),
         ]
         constraints = [
-            *Terms.Meta.constraints,
+            *DeliveryOptions.Meta.constraints,
             models.CheckConstraint(
                 condition=models.Q(is_global=False) | models.Q(owner_type="", owner_id=""),
                 name="webhooks_sub_global_has_no_owner",
@@ -207,98 +215,116 @@ class Subscription(Owned, Keyed, Listening, Terms):
     def __str__(self) -> str:
         return self.name
 
+    @hiding
     def save(self, **kwargs: Any) -> None:
         """Save the row, and the patterns and the key where these were set.
 
         A new subscription gets a signing key in any case.
         """
-        from .switch import reconsider  # it refers to subscriptions
-
         is_new = self._state.adding
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         is_changed = kwargs.get("update_fields") is None and not is_new
         with transaction.atomic(using=using):
             if is_changed:
-                self.lock_doors(using=using)
+                self.lock_endpoint_health(using=using)
             super().save(**kwargs)
             self.store_event_types(using=using)
             self.store_secret(using=using, is_new=is_new)
             if is_changed:
-                reconsider(self, using=using, reason="subscription changed")
-
-    def delete(
-        self, using: str | None = None, keep_parents: bool = False
-    ) -> tuple[int, dict[str, int]]:
-        """Delete it; what waits for it is cancelled."""
-        using = using or router.db_for_write(type(self), instance=self)
-        own = partial(super().delete, using=using, keep_parents=keep_parents)
-        return _patiently(own, using=using)
+                self.reconsider(using=using, reason=SwitchReason.SUBSCRIPTION_CHANGED)
 
     @property
     def is_active(self) -> bool:
         """Whether deliveries are attempted as they fall due."""
         return self.status == self.Status.ACTIVE
 
-    def pause(self, reason: str = "") -> None:
-        """Stop sending; what happens meanwhile is recorded and waits."""
-        self._move(self.Status.PAUSED, reason)
+    @property
+    def is_sending(self) -> bool:
+        """Whether it is active, and its URLs and keys are not known to be unreadable."""
+        return self.is_active and self.unreadable_since is None
 
-    def disable(self, reason: str = "") -> None:
+    @property
+    def flows(self) -> bool:
+        """Whether its deliveries may flow: what is recorded for it is due at once, and not held.
+
+        The subscription is sending, and has an active endpoint that is enabled and does not start
+        slowly after an outage. The one rule of this; :meth:`SubscriptionQuerySet.flowing` is the
+        set of them. How fast they flow is up to its limits.
+        """
+        return self.flows_to(self.endpoint_health.select_related("endpoint"))
+
+    def flows_to(self, candidates: Iterable[EndpointHealth]) -> bool:
+        """Say the same where all its rows of health are at hand."""
+        return self.is_sending and any(candidate.flows for candidate in candidates)
+
+    def pause(self, reason: str = "", *, by: str = "") -> None:
+        """Stop sending; what happens meanwhile is recorded and waits.
+
+        ``reason`` is for people; ``by`` names who asks, without it that is who acts.
+        """
+        self._move(self.Status.PAUSED, reason, by=by)
+
+    def disable(self, reason: str = "", *, by: str = "") -> None:
         """Stop sending because something is wrong; what happens meanwhile is recorded and waits."""
-        self._move(self.Status.DISABLED, reason)
+        self._move(self.Status.DISABLED, reason, by=by)
 
     def resume(self) -> None:
         """Send again, what waited first; after it was disabled slowly, and with a clean slate."""
-        from .switch import reconsider  # it refers to subscriptions
-
         is_clean = self.status == self.Status.DISABLED
         using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            self.lock_doors(using=using)
-            self.down_warnings = self.told_stage = 0
-            self._move(self.Status.ACTIVE, "", "down_warnings", "told_stage")
-            reconsider(self, using=using, reason="resumed", afresh=None if is_clean else ())
+            self.lock_endpoint_health(using=using)
+            self.notified_down_stage = self.notified_level = 0
+            self._move(self.Status.ACTIVE, "", "notified_down_stage", "notified_level")
+            self.reconsider(
+                using=using, reason=SwitchReason.RESUMED, afresh=None if is_clean else ()
+            )
 
     def fail_back(self, reason: str = "", *, by: str) -> bool:
         """Send to the first healthy endpoint again, although the subscription stays where it is."""
-        from .switch import reconsider  # it refers to subscriptions
-
         using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            switch = reconsider(
-                self, using=using, reason=reason, by=by, failback=Failback.AUTOMATIC
+            switch = self.reconsider(
+                using=using,
+                reason=SwitchReason.FAILED_BACK,
+                note=reason,
+                by=by,
+                failback=Failback.AUTOMATIC,
             )
             if switch is not None:
-                entries = AuditEntry.objects.using(using)
-                entries.note("subscription.failed_back", self, by=by, reason=reason)
+                audit_log.log("subscription.failed_back", self, using=using, by=by, reason=reason)
         return switch is not None
 
-    def lock_doors(self, *, using: str) -> None:
+    def lock_endpoint_health(self, *, using: str) -> None:
         """Lock the health of its endpoints, which everybody does before changing anything else."""
-        from .health import Health  # it refers to subscriptions
+        # Their rows before, as they may be changed: who only needs them to stay shares their locks.
+        endpoints = self.endpoints.model.objects.using(using)
+        endpoints.filter(subscription=self.pk).keep(to_change=True)
+        endpoints.lock_health([self.pk])
 
-        Health.objects.using(using).lock([self.pk])
+    def reconsider(
+        self,
+        *,
+        using: str,
+        reason: str = "",
+        note: str = "",
+        by: str = "",
+        afresh: Collection[UUID] | None = (),
+        failback: Failback | None = None,
+    ) -> Switch | None:
+        """Choose the active endpoint anew after a change, and let flow what may.
 
-    def release(self) -> int:
-        """Make what is held due now, as far as its limits allow; return how many deliveries."""
-        from .flow import let_flow  # it refers to subscriptions
+        ``afresh`` are the endpoints whose health is forgotten; None means all. ``failback`` is
+        heeded instead of the subscription's own, this once. Return the switch, if it is one.
+        """
+        changed = self if failback is None else copy.copy(self)
+        changed.failback = failback.value if failback else self.failback
+        switches = self.switches.model.objects.using(using)
+        return switches.reconsider(changed, reason=reason, note=note, by=by, afresh=afresh)
 
-        using = router.db_for_write(type(self), instance=self)
-        return let_flow(self, cast("DeliveryQuerySet", self.deliveries.using(using)))
-
-    def _move(self, status: str, reason: str, *fields: str) -> None:
+    def _move(self, status: str, reason: str, *fields: str, by: str = "") -> None:
         self.status, self.status_reason = status, reason[:200]
-        self.flow_changed_at = timezone.now()
-        self.save(update_fields=["status", "status_reason", "flow_changed_at", *fields])
-
-
-def _patiently(
-    delete: Callable[[], tuple[int, dict[str, int]]], *, using: str
-) -> tuple[int, dict[str, int]]:
-    """Delete, and once more where an event was just being recorded for what is deleted."""
-    try:
-        with transaction.atomic(using=using):
-            return delete()
-    except IntegrityError:
-        with transaction.atomic(using=using):
-            return delete()
+        self.status_by = "" if status == self.Status.ACTIVE else (by or current_actor())[:150]
+        self.sending_changed_at = times.now()
+        moved = ["status", "status_reason", "status_by", "sending_changed_at"]
+        self.save(update_fields=[*moved, *fields])

@@ -56,7 +56,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """What the project opened and closed beyond the default."""
+    """The networks that the project opened and closed beyond the default."""
 
     allowed: tuple[Network, ...] = ()
     denied: tuple[Network, ...] = ()

@@ -10,22 +10,22 @@ LONGEST = 200
 
 
 class Ordering(Enum):
-    """What of a subscription goes one after the other."""
+    """The deliveries of a subscription that go one after the other."""
 
     NONE = "none"
     KEY = "key"
     ALL = "all"
 
 
-#: The lane of a subscription that has but one.
+#: The partition of a subscription that has but one.
 EVERYTHING = "*"
 
 
-def lane(ordering: Ordering, key: str) -> str:
+def partition(ordering: Ordering, key: str) -> str:
     """Return what deliveries share that go one after the other; empty for one that waits for none.
 
     A key is digested: databases that compare texts without regard to case, or to spaces at the end,
-    tell lanes apart like all others.
+    tell partitions apart like all others.
     """
     match ordering:
         case Ordering.ALL:

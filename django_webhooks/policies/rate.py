@@ -1,9 +1,9 @@
 """How many requests may go: a rate kept by one moment, and a bound on what is in flight.
 
 The rate is that of the generic cell rate algorithm: its whole state is the moment at which the
-traffic would end if each request took ``1 / rate`` seconds. It may lie ahead of now by as much as a
-burst takes. In any stretch of ``t`` seconds no more than ``burst + rate * t`` requests go, and a
-burst is what one second allows, at least one request.
+traffic would end if each request took ``1 / rate`` seconds. That moment may lie ahead of now by as
+much as a burst takes. In any stretch of ``t`` seconds no more than ``burst + rate * t`` requests
+go, and a burst is what one second allows, at least one request.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def reserve(
     None is later than ``until``.
     """
     period, tolerance = 1 / rate, _tolerance(rate)
-    # What is reserved lies further ahead than a burst does.
+    # A reservation lies further ahead than a burst does.
     ahead = max(0.0, (state - now).total_seconds()) if state is not None else 0.0
     left = (until - now).total_seconds() + tolerance - ahead
     count = min(count, math.floor(left / period) + 1 if left >= 0 else 0)

@@ -8,10 +8,19 @@ The wait before retry ``n`` (1-based) is ``base * factor ** (n - 1)``, at most `
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .outcome import Outcome, Verdict
+from .reasons import MaybeReason, Reason
+
+#: Part of each wait that is random: 0.2 spreads it over ±20 %, so that deliveries that failed
+#: together do not come back together.
+JITTER = 0.2
+#: Longest wait, in seconds, that a receiver's Retry-After can ask for: a day, so that a receiver
+#: that asks for a year is tried again before the event is too old.
+RETRY_AFTER_CAP_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +31,8 @@ class RetryPolicy:
     base: float = 5.0
     factor: float = 6.0
     cap: float = 43_200.0
-    jitter: float = 0.2
-    retry_after_cap: float = 86_400.0
+    jitter: float = JITTER
+    retry_after_cap: float = RETRY_AFTER_CAP_SECONDS
     max_age: float = 7 * 86_400.0
 
     def wait(self, retry: int, *, random: float) -> float:
@@ -44,15 +53,19 @@ class Done:
 class GiveUp:
     """The delivery is not tried again, and why."""
 
-    reason: str
+    reason: MaybeReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TryAgain:
-    """The delivery is tried again at a moment, and why the last attempt failed."""
+    """The delivery is tried again at a moment, and why the last attempt failed.
+
+    ``to`` is the endpoint that it is to be tried at, None for the one that is active then.
+    """
 
     at: datetime
-    reason: str
+    reason: MaybeReason
+    to: Hashable = None
 
 
 Decision = Done | GiveUp | TryAgain
@@ -66,27 +79,31 @@ def decide(
     recorded_at: datetime,
     now: datetime,
     random: float,
-    doors: int = 1,
+    endpoint_count: int = 1,
 ) -> Decision:
     """Return what happens next after ``attempts`` attempts, the one just made included.
 
     ``recorded_at`` is when the event was recorded, ``random`` a number in [0, 1). A moment that the
     receiver asked for is kept, up to ``retry_after_cap`` from now. Where each attempt goes to the
-    next of several ``doors``, a round of them counts as one attempt, and within it nothing waits.
+    next of several endpoints (``endpoint_count``), a round of them counts as one attempt, and
+    within it nothing waits. An endpoint that is gone costs the delivery nothing: it is due at once,
+    wherever it goes then.
     """
     match outcome.verdict:
         case Verdict.SUCCEEDED:
             return Done()
-        case Verdict.FINAL:
+        case Verdict.FINAL if outcome.is_for_all or attempts % endpoint_count == 0:
             return GiveUp(reason=outcome.reason)
-    if attempts >= policy.attempts * doors:
+        case Verdict.RETRY if outcome.endpoint_gone:
+            return TryAgain(at=now, reason=outcome.reason)
+    if attempts >= policy.attempts * endpoint_count:
         return GiveUp(reason=outcome.reason)
-    if attempts % doors:
+    if attempts % endpoint_count:
         return TryAgain(at=now, reason=outcome.reason)
-    at = now + timedelta(seconds=policy.wait(attempts // doors, random=random))
+    at = now + timedelta(seconds=policy.wait(attempts // endpoint_count, random=random))
     if outcome.retry_after is not None:
         latest = now + timedelta(seconds=policy.retry_after_cap)
         at = max(at, min(outcome.retry_after, latest))
     if at > recorded_at + timedelta(seconds=policy.max_age):
-        return GiveUp(reason="expired")
+        return GiveUp(reason=Reason.EXPIRED)
     return TryAgain(at=at, reason=outcome.reason)

@@ -1,7 +1,7 @@
 """Which URLs webhooks may be sent to, read strictly.
 
-What two parsers read differently is refused: what one of them checks the other may not call. The
-rules about addresses apply to literal ones here, and to names when they are connected to.
+A URL that two parsers read differently is refused: one might check what the other does not call.
+The rules about addresses apply to literal ones here, and to names when they are connected to.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from .addresses import Networks, Refusal, judge
+from .. import process_state
+from ..hiding import hiding
+from .addresses import Networks, Refusal, judge, networks
+from .cleaning import clean_line
 
 MAX_LENGTH = 2048
+#: Characters of a host that are shown and kept: a name has 253, and a port follows it.
+MAX_SHOWN = 300
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\ufeff]")
@@ -27,13 +32,17 @@ _QUAD = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){3}")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 #: Letters that the two versions of IDNA read differently.
 _DEVIATIONS = frozenset("ßς\u200c\u200d")
+#: Letters and marks that UTS 46 drops: Unicode's property ``Default_Ignorable_Code_Point``.
+_IGNORED = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 #: RFC 6761, RFC 6762, RFC 8375, and names that only private networks give.
 _SPECIAL_NAMES = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "home.arpa")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the project allows."""
+    """The rules of the project."""
 
     require_https: bool = True
     ports: frozenset[int] | None = None
@@ -44,12 +53,13 @@ class Rules:
 class Url:
     """A URL in its normal form, and what it names."""
 
-    text: str
+    text: str = field(repr=False)
     scheme: str
     host: str
     port: int
 
 
+@hiding
 def parse(text: str, rules: Rules) -> Url | Refusal:
     """Return the URL in its normal form, or why webhooks are not sent there."""
     # Before the cache, which keeps what it is asked.
@@ -58,6 +68,7 @@ def parse(text: str, rules: Rules) -> Url | Refusal:
     return _parse(text, rules)
 
 
+@process_state.memo
 @functools.lru_cache(maxsize=4096)
 def _parse(text: str, rules: Rules) -> Url | Refusal:
     if _FORBIDDEN.search(text):
@@ -107,7 +118,7 @@ def _place(authority: str, *, default: int) -> tuple[str, int] | Refusal:
 
 def _name(text: str) -> str | Refusal:
     host = text.lower()
-    if not host.isascii():
+    if not host.isascii() or "xn--" in host:
         encoded = _encoded(host)
         if encoded is None:
             return _no(
@@ -128,16 +139,44 @@ def _name(text: str) -> str | Refusal:
 
 
 def _encoded(host: str) -> str | None:
-    is_plain = all(
-        one.isascii() or (unicodedata.category(one)[0] in "LM" and one not in _DEVIATIONS)
-        for one in host
-    )
-    if not is_plain or unicodedata.normalize("NFKC", host) != host:
+    """Return a host in ASCII; None where browsers (UTS 46) might read another one, or none."""
+    labels = host.split(".")
+    if _DEVIATIONS.intersection(host) or not all(
+        _is_folded(one) and _is_alabel(one) for one in labels
+    ):
         return None
     try:
-        return host.encode("idna").decode("ascii")
+        encoded = host.encode("idna")
+        # Characters that nameprep (RFC 3491) drops or maps are read differently by somebody.
+        if not host.isascii() and encoded.decode("idna") != host:
+            return None
+        return encoded.decode("ascii")
     except UnicodeError:
         return None
+
+
+def _is_folded(label: str) -> bool:
+    """Say whether UTS 46 maps a label to itself: it folds case, where IDNA 2003 makes it lower.
+
+    Most letters come to the same; Cherokee's go the other way.
+    """
+    kinds = [unicodedata.category(one)[0] for one in label if not one.isascii()]
+    begins_well = not label or not unicodedata.category(label[0]).startswith("M")
+    is_plain = begins_well and set(kinds) <= {"L", "M"} and not _IGNORED.search(label)
+    return is_plain and label.casefold() == label == unicodedata.normalize("NFKC", label)
+
+
+def _is_alabel(label: str) -> bool:
+    """Say whether what calls itself a label in its xn-- form is one (RFC 5890 section 2.3.2.1)."""
+    if not label.startswith("xn--"):
+        return True
+    try:
+        text = label[4:].encode("ascii").decode("punycode")
+        again = text.encode("punycode").decode("ascii")
+    except UnicodeError:
+        return False
+    folded = "".join(one for one in text if one not in _DEVIATIONS)
+    return again == label[4:] and not text.isascii() and _is_folded(folded)
 
 
 def _judge(host: str, rules: Rules) -> Refusal | None:
@@ -148,7 +187,7 @@ def _judge(host: str, rules: Rules) -> Refusal | None:
     is_special = "." not in host or any(
         host == name or host.endswith(f".{name}") for name in _SPECIAL_NAMES
     )
-    # Who opened a private network names its hosts as that network does.
+    # A project that opened a private network names its hosts as that network does.
     if is_special and not rules.opened.allowed:
         return _no(
             "name",
@@ -156,6 +195,28 @@ def _judge(host: str, rules: Rules) -> Refusal | None:
             "WEBHOOKS_ALLOWED_NETWORKS.",
         )
     return None
+
+
+@hiding
+def host_of(text: str | None) -> str:
+    """Return host and port of a URL as they are shown, whatever the text is; never raises.
+
+    A URL that :func:`parse` takes under any rules is shown as that reads it; of another text as
+    much is shown as may be its host, cleaned, without credentials, path and query.
+    """
+    found = parse(str(text), _SHOWN)
+    if isinstance(found, Url):
+        return found.text.partition("://")[2].partition("/")[0]
+    _, sign, rest = str(text).partition("://")
+    place = re.split(r"[/?#\\]", rest if sign else "", maxsplit=1)[0].rpartition("@")[2]
+    return clean_line(place, limit=MAX_SHOWN)
+
+
+#: Rules that refuse no host that can be read.
+_SHOWN = Rules(
+    require_https=False,
+    opened=Networks(allowed=networks(["0.0.0.0/0", "::/0"])),
+)
 
 
 def _no(rule: str, message: str) -> Refusal:

@@ -1,1 +1,1 @@
-"""Sending, stage by stage: outbox → dispatch → attempt → ledger."""
+"""Sending, stage by stage: recording → claims → attempts → results."""

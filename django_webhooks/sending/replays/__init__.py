@@ -1,0 +1,20 @@
+"""Replays: old events sent again, one or many in the background."""
+
+from __future__ import annotations
+
+from .bulk import candidates, go_on, stalled, start, stop
+from .selection import ARRIVED, NOT_ARRIVED, Selection
+from .single import ReplayOptions, replay
+
+__all__ = [
+    "ARRIVED",
+    "NOT_ARRIVED",
+    "ReplayOptions",
+    "Selection",
+    "candidates",
+    "go_on",
+    "replay",
+    "stalled",
+    "start",
+    "stop",
+]
