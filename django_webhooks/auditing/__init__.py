@@ -1,1 +1,1 @@
-"""Auditing: what is wrong with settings, rows and logs, and what to do about it."""
+"""Auditing, an optional app: who changed what, and what is wrong with settings, rows and logs."""

@@ -8,29 +8,32 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ..conf import settings
-from ..models import AcceptedFinding, AuditReport, Pulse, audit_chain
-from ..models.audit_chain import Verified
-from ..sending import outbox
-from . import rules  # noqa: F401  # registers the rules
-from .finding import RULES, Finding, Scene, Severity
+from .. import times
+from ..models.figures.heartbeat import Heartbeat
+from ..models.notification import Notification
+from ..sending import database
+from . import chain, rules  # noqa: F401  # the rules are registered
+from .chain import Verified
+from .finding import RULES, AuditContext, Finding, Severity
+from .models import AcceptedFinding, AuditReport
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("django_webhooks.auditing")
 
-#: Name of the pulse by which one of several workers makes the report of the day.
-PULSE = "audit"
+#: Name of the heartbeat by which one of several workers makes the report of the day.
+HEARTBEAT = "audit"
 #: A report of beat is not made again sooner.
 APART = timedelta(hours=1)
+#: Reports that are kept: a season of daily ones.
+REPORTS_KEPT = 100
 #: The id of the finding that a rule could not be applied.
 FAILED = "webhooks.A000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What an audit found: findings, the accepted ones apart, and what the trail's walk found."""
+    """The result of an audit: findings, the accepted ones apart, and the state of the trail."""
 
     at: datetime
     findings: list[Finding]
@@ -57,13 +60,13 @@ def run(
     anchors: Mapping[int, str] | None = None,
 ) -> Audit:
     """Look at everything now, and return what was found, the worst first."""
-    using, now = using or outbox.database(), now or timezone.now()
-    verified = audit_chain.verify(using=using, anchors=anchors)
-    scene = Scene(now=now, using=using, verified=verified)
+    using, now = using or database.alias(), now or times.now()
+    verified = chain.verify(using=using, anchors=anchors)
+    context = AuditContext(now=now, using=using, verified=verified)
     found: list[Finding] = []
     for rule in RULES.values():
         try:
-            found += rule.find(scene)
+            found += rule.find(context)
         except Exception as error:
             # One rule that fails must not hide what the others find.
             logger.exception("The audit rule %s failed.", rule.id)
@@ -84,11 +87,16 @@ def run(
 
 def keep(audit: Audit, *, by: str = "", using: str | None = None) -> AuditReport:
     """Store an audit as a report, log it, and remove the oldest reports."""
-    using = using or outbox.database()
+    using = using or database.alias()
     rows = AuditReport.objects.using(using)
     made = report_of(audit, by=by, using=using)
     made.save(using=using)
-    rows.trim(settings.WEBHOOKS_AUDIT_REPORTS_KEPT)
+    rows.trim(REPORTS_KEPT)
+    if made.is_news:
+        # Mailed by ``mailing``, to WEBHOOKS_NOTIFY_OPERATORS.
+        Notification.objects.using(using).create(
+            kind=Notification.Kind.AUDIT, detail={"counts": made.counts}, mailed_at=audit.at
+        )
     worst = audit.counts["severe"]
     logger.log(
         logging.ERROR if worst else logging.INFO,
@@ -104,9 +112,9 @@ def keep(audit: Audit, *, by: str = "", using: str | None = None) -> AuditReport
 
 def report_of(audit: Audit, *, by: str = "", using: str | None = None) -> AuditReport:
     """Return the report of an audit, not stored."""
-    rows = AuditReport.objects.using(using or outbox.database())
+    rows = AuditReport.objects.using(using or database.alias())
     before = rows.latest_first().first()
-    # What was accepted before, and is not any more, is news.
+    # A finding that was accepted before, and is not any more, is news.
     known = {(one["id"], one["subject"]) for one in findings_of(before)} if before else set()
     is_new = any(one.key not in known for one in audit.findings)
     return AuditReport(
@@ -121,7 +129,7 @@ def report_of(audit: Audit, *, by: str = "", using: str | None = None) -> AuditR
 
 def daily(*, now: datetime | None = None, using: str | None = None) -> AuditReport | None:
     """Make the report of the day, unless another worker just did."""
-    using, now = using or outbox.database(), now or timezone.now()
+    using, now = using or database.alias(), now or times.now()
     return keep(run(now=now, using=using), using=using) if _claim(now, using=using) else None
 
 
@@ -137,10 +145,10 @@ def chain_of(verified: Verified) -> dict[str, Any]:
 
 
 def _claim(now: datetime, *, using: str) -> bool:
-    rows = Pulse.objects.using(using)
-    if rows.filter(pk=PULSE, at__lte=now - APART).update(at=now):
+    rows = Heartbeat.objects.using(using)
+    if rows.filter(pk=HEARTBEAT, at__lte=now - APART).update(at=now):
         return True
-    return rows.get_or_create(pk=PULSE, defaults={"at": now})[1]
+    return rows.get_or_create(pk=HEARTBEAT, defaults={"at": now})[1]
 
 
 def _failed(id: str, error: Exception) -> Finding:
@@ -148,7 +156,7 @@ def _failed(id: str, error: Exception) -> Finding:
         id=FAILED,
         severity=Severity.WARNING,
         subject=f"rule:{id}",
-        # What went wrong might quote what is secret.
+        # The error's own text might quote a secret.
         sentence=_("The rule %(id)s failed: %(kind)s.") % {"id": id, "kind": type(error).__name__},
         advice=_("See the log, and report it if it is our fault."),
     )

@@ -8,7 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from .. import times
 
 
 class Severity(StrEnum):
@@ -48,13 +52,13 @@ class Finding:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from others."""
+        """The id and the subject, which tell it from others."""
         return self.id, self.subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """What rules look at: a database, at a moment; ``verified`` is what the trail's walk found."""
+class AuditContext:
+    """A database at a moment; ``verified`` is the result of the walk along the trail."""
 
     now: datetime
     using: str
@@ -62,12 +66,23 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a rule tells of one subject; a severity of its own where it is not the rule's."""
+class FindingDraft:
+    """A finding about one subject; with a severity of its own where that is not the rule's."""
 
     subject: str
     sentence: str
     severity: Severity | None = None
+
+    @classmethod
+    def of(
+        cls, subject: models.Model | str, text: str, severity: Severity | None = None, **values: Any
+    ) -> FindingDraft:
+        """Return a finding about a row or a key; ``text`` has ``%`` places for the values."""
+        if not isinstance(subject, str):
+            subject = f"{subject._meta.model_name}:{subject.pk}"
+        if values:
+            text %= {name: _written(value) for name, value in values.items()}
+        return cls(subject=subject, sentence=text, severity=severity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +92,11 @@ class Rule:
     id: str
     severity: Severity
     advice: Any
-    look: Callable[[Scene], Iterator[Told]]
+    look: Callable[[AuditContext], Iterator[FindingDraft]]
 
-    def find(self, scene: Scene) -> Iterator[Finding]:
+    def find(self, context: AuditContext) -> Iterator[Finding]:
         """Yield what is found."""
-        for told in self.look(scene):
+        for told in self.look(context):
             yield Finding(
                 id=self.id,
                 severity=told.severity or self.severity,
@@ -97,13 +112,24 @@ RULES: dict[str, Rule] = {}
 
 def rule(
     id: str, severity: Severity, advice: Any
-) -> Callable[[Callable[[Scene], Iterator[Told]]], Callable[[Scene], Iterator[Told]]]:
+) -> Callable[
+    [Callable[[AuditContext], Iterator[FindingDraft]]],
+    Callable[[AuditContext], Iterator[FindingDraft]],
+]:
     """Make a function a rule. Its id has never been that of another one."""
 
-    def register(look: Callable[[Scene], Iterator[Told]]) -> Callable[[Scene], Iterator[Told]]:
+    def register(
+        look: Callable[[AuditContext], Iterator[FindingDraft]],
+    ) -> Callable[[AuditContext], Iterator[FindingDraft]]:
         if id in RULES:
             raise ValueError(f"{id} is the id of another rule; take the next one.")
         RULES[id] = Rule(id=id, severity=severity, advice=advice, look=look)
         return look
 
     return register
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return f"{timezone.localtime(times.aware(value)):%Y-%m-%d %H:%M}"
+    return "-" if value is None else value

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.core.mail import send_mail
-from django.utils import timezone
-from django.utils.module_loading import import_string
 from django.utils.translation import gettext
 
-from ..conf import settings
-from ..models import AuditReport
-from ..sending import outbox
+from .. import times
+from ..sending import database, notifications
 from . import rendering
+from .models import AuditReport
 
 
 def mail_news(*, now: datetime | None = None, using: str | None = None) -> int:
     """Mail the reports that have news and were not mailed; return how many."""
-    using = using or outbox.database()
+    using = using or database.alias()
     rows = AuditReport.objects.using(using)
-    to = recipients()
+    to = notifications.operators()
     if not to:
         return 0
     mailed = 0
     for report in rows.to_be_mailed():
         claimed = rows.filter(pk=report.pk, mailed_at__isnull=True)
-        if not claimed.update(mailed_at=now or timezone.now()):
+        if not claimed.update(mailed_at=now or times.now()):
             continue  # Another worker does.
         try:
             send(report, to)
@@ -44,14 +42,3 @@ def send(report: AuditReport, to: Sequence[str]) -> None:
     subject = words % {"severe": counts.get("severe", 0), "warning": counts.get("warning", 0)}
     page = rendering.html(report)
     send_mail(subject, rendering.text(report), None, list(to), html_message=page)
-
-
-def recipients() -> list[str]:
-    """Return who is told, by WEBHOOKS_AUDIT_NOTIFY."""
-    wanted = settings.WEBHOOKS_AUDIT_NOTIFY
-    if isinstance(wanted, str):
-        wanted = import_string(wanted)
-    if callable(wanted):
-        asked: Callable[[], Sequence[str]] = wanted
-        return list(asked())
-    return list(wanted)

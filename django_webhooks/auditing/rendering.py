@@ -8,8 +8,8 @@ from collections.abc import Callable
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from ..models import AuditReport
 from .finding import Severity
+from .models import AuditReport
 
 
 def text(report: AuditReport) -> str:
@@ -47,7 +47,7 @@ def html(report: AuditReport) -> str:
         "chain": chain(report),
         "findings": [{**one, "label": label(one["severity"])} for one in report.findings],
     }
-    return render_to_string("django_webhooks/audit_report.html", context)
+    return render_to_string("django_webhooks_auditing/audit_report.html", context)
 
 
 def heading(report: AuditReport) -> str:

@@ -1,1 +1,1 @@
-"""The inbox: what was received, processed once, at once or by a worker."""
+"""The inbox, an optional app: what was received, processed once, at once or by a worker."""

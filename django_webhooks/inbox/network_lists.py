@@ -7,39 +7,35 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
-from ..exceptions import WebhooksError
-from ..models import AuditEntry, NetworkList
+from .. import audit_log, namespaces, process_state, times
+from ..exceptions import UnusableList
+from ..namespaces import Namespace
 from ..policies.addresses import networks
-from . import intake
+from . import deduplication
+from .models import NetworkList
 
 #: Seconds for which a process remembers a list.
 REMEMBERED = 60.0
 #: Most bits that a network may leave open: wider ones are no list of a sender.
 WIDEST = {4: 8, 6: 16}
 
-_remembered: dict[str, tuple[float, list[str] | None]] = {}
-
-
-class UnusableList(WebhooksError, ValueError):
-    """What was loaded is no list of networks, or not one to be trusted unseen."""
+_remembered: dict[tuple[Namespace, str], tuple[float, list[str] | None]] = process_state.remember(
+    {}, forget=dict.clear
+)
 
 
 def of(name: str) -> list[str] | None:
     """Return the networks of a list, or None where it was never loaded."""
-    known = _remembered.get(name)
+    using = deduplication.database()
+    key = (namespaces.of(using), name)
+    known = _remembered.get(key)
     if known is not None and time.monotonic() - known[0] < REMEMBERED:
         return known[1]
-    row = NetworkList.objects.using(intake.database()).filter(pk=name).first()
+    row = NetworkList.objects.using(using).filter(pk=name).first()
     found = None if row is None else [str(one) for one in row.networks]
-    _remembered[name] = (time.monotonic(), found)
+    _remembered[key] = (time.monotonic(), found)
     return found
-
-
-def forget() -> None:
-    """Ask the database the next time."""
-    _remembered.clear()
 
 
 def pick(document: Any, path: str) -> list[str]:
@@ -76,7 +72,7 @@ def store(name: str, texts: Iterable[str], *, origin: str, by: str, force: bool 
     Raise UnusableList where it is empty, malformed, or without more than half of what is known,
     unless ``force`` is set.
     """
-    using = intake.database()
+    using = deduplication.database()
     found = check(texts)
     if not found:
         raise UnusableList("The list is empty.")
@@ -90,11 +86,11 @@ def store(name: str, texts: Iterable[str], *, origin: str, by: str, force: bool 
             )
         row, _ = NetworkList.objects.using(using).update_or_create(
             pk=name,
-            defaults={"networks": found, "origin": origin[:500], "loaded_at": timezone.now()},
+            defaults={"networks": found, "origin": origin[:500], "loaded_at": times.now()},
         )
         added = len(set(found) - set(before.networks if before else ()))
-        AuditEntry.objects.using(using).note(
-            "network_list.loaded", row, by=by, added=added, removed=len(gone)
+        audit_log.log(
+            "network_list.loaded", row, using=using, by=by, added=added, removed=len(gone)
         )
-    forget()
+    _remembered.clear()
     return len(found)

@@ -1,26 +1,26 @@
 """Rejections: requests that were refused, counted in bounded space.
 
 A process adds up what it refuses and writes it now and then, so that a flood of garbage costs
-hardly more than being refused. What was not written when a process dies is not counted.
+hardly more than being refused. Numbers that were not written when a process dies are lost.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from datetime import UTC, datetime
 
 from django.db import DatabaseError, transaction
 from django.db.models import F
-from django.utils import timezone
 
-from ..models import Rejection
+from .. import namespaces, process_state, times
+from ..namespaces import Namespace
 from ..policies.addresses import Address
-from . import intake
+from . import deduplication
+from .models import Rejection
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("django_webhooks.inbox")
 
 #: Networks of one view and one hour that are told apart; the others are counted together.
 MAX_NETWORKS = 200
@@ -31,22 +31,24 @@ PREFIXES = {4: 24, 6: 48}
 OTHERS = ""
 
 Key = tuple[datetime, str, str, str]
+#: Where it is counted, and what.
+Waiting = dict[Namespace, dict[Key, int]]
 
 
 class _Counts:
-    """What this process has counted and not written."""
+    """The numbers that this process has counted and not written."""
 
     def __init__(self) -> None:
         self.start_afresh()
-        os.register_at_fork(after_in_child=self.start_afresh)
 
     def start_afresh(self) -> None:
+        """Count from nothing; what a parent counted, it writes itself."""
         self.lock = threading.Lock()
-        self.waiting: dict[Key, int] = {}
+        self.waiting: Waiting = {}
         self.written_at = float("-inf")
 
 
-_counts = _Counts()
+_counts = process_state.remember(_Counts(), forget=_Counts.start_afresh)
 
 
 def network_of(address: Address | None) -> str:
@@ -61,26 +63,29 @@ def network_of(address: Address | None) -> str:
 
 def count(source: str, reason: str, network: str, *, now: datetime | None = None) -> None:
     """Count a request that was refused; written at once where nothing was for a second."""
-    now = now or timezone.now()
+    now = now or times.now()
     period = datetime.fromtimestamp(now.timestamp() // 3600 * 3600, UTC)
     with _counts.lock:
-        known = len(_counts.waiting)
-        key = (period, source, reason, network if known < MAX_NETWORKS else OTHERS)
-        _counts.waiting[key] = _counts.waiting.get(key, 0) + 1
+        waiting = _counts.waiting.setdefault(namespaces.of(deduplication.database()), {})
+        network = network if len(waiting) < MAX_NETWORKS else OTHERS
+        key = (period, source, reason, network)
+        waiting[key] = waiting.get(key, 0) + 1
     flush()
 
 
 def flush(*, every: float = EVERY) -> None:
     """Write what was counted, unless this process did within the last seconds. Never raises."""
     with _counts.lock:
-        if not _counts.waiting or time.monotonic() - _counts.written_at < every:
+        here = namespaces.of(deduplication.database())
+        if here not in _counts.waiting or time.monotonic() - _counts.written_at < every:
             return
-        waiting, _counts.waiting = _counts.waiting, {}
+        # Counts of another database are written there.
+        waiting = _counts.waiting.pop(here)
         _counts.written_at = time.monotonic()
     try:
-        with transaction.atomic(using=intake.database()):
+        with transaction.atomic(using=deduplication.database()):
             for key, number in sorted(waiting.items()):
-                _add(key, number, using=intake.database())
+                _add(key, number, using=deduplication.database())
     except DatabaseError as error:
         logger.warning("%d rejected requests could not be counted: %s", len(waiting), error)
 
@@ -88,7 +93,7 @@ def flush(*, every: float = EVERY) -> None:
 def _add(key: Key, number: int, *, using: str) -> None:
     period, source, reason, network = key
     rows = Rejection.objects.using(using)
-    own = {"count": F("count") + number, "last_at": timezone.now()}
+    own = {"count": F("count") + number, "last_at": times.now()}
     mine = rows.filter(period=period, source=source, reason=reason, network=network)
     if mine.update(**own):
         return
@@ -101,7 +106,7 @@ def _add(key: Key, number: int, *, using: str) -> None:
         reason=reason,
         network=network,
         count=0,
-        last_at=timezone.now(),
+        last_at=times.now(),
     )
     rows.bulk_create([fresh], ignore_conflicts=True)
     mine.update(**own)

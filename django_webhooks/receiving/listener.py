@@ -1,7 +1,7 @@
 """A listener: a receiver on loopback for trying out, that verifies, fails on purpose, and tells.
 
-It is what ``manage.py webhooks_listen`` and the demo of the example project run; a site receives
-with a view (:mod:`.views`). Everything that a stranger can make it keep or wait for is bounded.
+``manage.py webhooks_listen`` and the demo of the example project run it; a site receives with a
+view (:mod:`.views`). Everything that a stranger can make it keep or wait for is bounded.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from dataclasses import replace
 
 from .. import signing
 from ..exceptions import VerificationFailed
-from .arrival import Arrival, Memory
-from .failures import Failure, Plan
+from . import schemes
+from .failures import Failure, Plan, parse
 from .loopback import HOST, Server
+from .observed_request import Arrival, Memory
 from .schemes import Scheme
+
+__all__ = ["Arrival", "Failure", "Listener", "Plan", "parse"]
 
 MAX_BYTES = 1_048_576
 
@@ -49,7 +52,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL at which the listener listens."""
         return f"{'https' if self.tls else 'http'}://{HOST}:{self.port}/"
 
     def start(self) -> None:
@@ -72,12 +75,15 @@ class Listener:
     def judge(self, arrival: Arrival, headers: dict[str, str]) -> tuple[Arrival, Failure | None]:
         """Return what an arrival is, and how it fails on purpose, if it does."""
         try:
-            message = self.scheme.verify(
+            message = schemes.verify(
+                self.scheme,
                 secrets=self.secrets,
                 headers=headers,
                 body=arrival.body,
                 now=arrival.at,
                 tolerance=self.tolerance,
+                method=arrival.method,
+                urls=lambda: [self._asked(arrival, headers)],
             )
         except VerificationFailed as error:
             return replace(arrival, refusal=str(error), answer="401"), None
@@ -91,6 +97,11 @@ class Listener:
             answer="204" if failure is None else failure.name,
         )
         return found, failure
+
+    def _asked(self, arrival: Arrival, headers: dict[str, str]) -> str:
+        """Return the full URL of an arrival, as its sender wrote it where nothing is between."""
+        host = headers.get("host", f"{HOST}:{self.port}")
+        return f"{'https' if self.tls else 'http'}://{host}{arrival.path}"
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:

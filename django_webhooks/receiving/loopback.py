@@ -14,21 +14,20 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from .arrival import Arrival, claimed_id
 from .failures import RESET, TIMEOUT, Failure
+from .message import CREDENTIALS
+from .observed_request import Arrival, claimed_id
 
 if TYPE_CHECKING:
     from .listener import Listener
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("django_webhooks.receiving")
 
 HOST = "127.0.0.1"
 #: Connections at once; one more is hung up on.
 MAX_CONNECTIONS = 200
 #: Seconds: for one request in all, without a byte, and before a simulated time-out ends.
 DEADLINE, SILENCE, HOLD = 30.0, 10.0, 120.0
-#: What is never kept of a request.
-CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 class Server(ThreadingHTTPServer):
@@ -71,8 +70,9 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of connections that broke."""
-        if not isinstance(sys.exception(), OSError):
-            logger.exception("The listener failed at a request.")
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            logger.error("The listener failed at a request.", exc_info=error)
 
 
 class Handler(BaseHTTPRequestHandler):

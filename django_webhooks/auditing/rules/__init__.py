@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from . import (
-    deliveries,
-    endpoints,
-    keys,
-    networks,
-    people,
-    receiving,
-    running,
-    subscriptions,
-    trail,
-)
+from . import deliveries, endpoints, keys, networks, processes, subscriptions, trail, users
 
 __all__ = [
     "deliveries",
     "endpoints",
     "keys",
     "networks",
-    "people",
-    "receiving",
-    "running",
+    "processes",
     "subscriptions",
     "trail",
+    "users",
 ]
