@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Warning
 
-from ..conf import Settings
+from .. import conf
+from .system_check import system_check
 
-_PREFIX = "WEBHOOKS_"
 
-
-@register("webhooks")
-def check_names(**kwargs: Any) -> list[CheckMessage]:
+@system_check("webhooks")
+def check_names(**kwargs: Any) -> Iterator[CheckMessage]:
     """Check that each WEBHOOKS_ setting is one of ours."""
-    known = [name for name in vars(Settings) if name.startswith(_PREFIX)]
-    set_ones = {name for name in dir(django_settings) if name.startswith(_PREFIX)}
-    return [
-        Warning(
+    set_ones = {name for name in dir(django_settings) if name.startswith(conf.PREFIX)}
+    for name in sorted(set_ones.difference(conf.names())):
+        yield Warning(
             f"{name} is no setting of django_webhooks and changes nothing.",
-            hint=_hint(name, known),
+            hint=f"Did you mean {meant}?" if (meant := conf.nearest(name)) else "Remove it.",
             id="webhooks.W001",
         )
-        for name in sorted(set_ones.difference(known))
-    ]
-
-
-def _hint(name: str, known: list[str]) -> str:
-    # Without the prefix, which makes all of them alike.
-    endings = [one.removeprefix(_PREFIX) for one in known]
-    nearest = difflib.get_close_matches(name.removeprefix(_PREFIX), endings, n=1)
-    return f"Did you mean {_PREFIX}{nearest[0]}?" if nearest else "Remove it."

@@ -1,4 +1,4 @@
-"""What a value of a setting may be: questions that know one value and nothing else."""
+"""Predicates of the values of settings, which know one value and nothing else."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import ssl
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any, TypeGuard
-from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.utils.module_loading import import_string
 
 from .. import encryption
+from ..conf import Settings
 from ..exceptions import InvalidKey
-from ..models import Delivery, InboxMessage
-from ..policies import addresses
+from ..hiding import hiding
+from ..policies import addresses, proxies
+from ..receiving import targets
 
-#: Statuses of deliveries that are over.
-FINISHED = [status.value for status in Delivery.Status if status != Delivery.Status.WAITING]
-
-#: Statuses of received messages that are over.
-HANDLED = [status.value for status in InboxMessage.Status if status != InboxMessage.Status.WAITING]
+#: Kinds of rows that are kept for a while after they are over.
+RETAINED = list(Settings.WEBHOOKS_RETENTION_DAYS)
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -45,9 +44,14 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and is_positive(value)
 
 
-def is_module(value: Any) -> bool:
-    """Say whether the value is the dotted name of a module."""
-    return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
+def is_base_url(value: Any) -> bool:
+    """Say whether the value is empty, or scheme and host of a URL, and maybe a path."""
+    try:
+        if isinstance(value, str) and value:
+            targets.check_base(value)
+    except ValueError:
+        return False
+    return isinstance(value, str)
 
 
 def is_flag(value: Any) -> bool:
@@ -55,21 +59,11 @@ def is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def are_days(value: Any, *, of: list[str]) -> bool:
-    """Say whether the value gives a number of days, or None, to some of these statuses."""
-    return isinstance(value, Mapping) and all(
-        status in of and (days is None or is_not_negative(days)) for status, days in value.items()
-    )
-
-
 def is_retention(value: Any) -> bool:
-    """Say whether the value gives days to statuses of deliveries that are over."""
-    return are_days(value, of=FINISHED)
-
-
-def is_inbox_retention(value: Any) -> bool:
-    """Say whether the value gives days to statuses of received messages that are over."""
-    return are_days(value, of=HANDLED)
+    """Say whether the value gives days, or None, to kinds of rows."""
+    return isinstance(value, Mapping) and all(
+        kind in RETAINED and (days is None or is_not_negative(days)) for kind, days in value.items()
+    )
 
 
 def is_callable(value: Any) -> bool:
@@ -117,6 +111,16 @@ def are_networks(value: Any) -> bool:
     return True
 
 
+def are_models(value: Any) -> bool:
+    """Say whether the value is a list of labels of models that are installed."""
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        return False
+    try:
+        return all(apps.get_model(one) for one in value)
+    except (LookupError, ValueError):
+        return False
+
+
 def are_ports(value: Any) -> bool:
     """Say whether the value is None or a collection of ports."""
     if value is None:
@@ -126,6 +130,7 @@ def are_ports(value: Any) -> bool:
     )
 
 
+@hiding
 def are_keys(value: Any) -> bool:
     """Say whether the value is a list of different encryption keys."""
     if not isinstance(value, list | tuple):
@@ -136,20 +141,14 @@ def are_keys(value: Any) -> bool:
         return False
 
 
+@hiding
 def is_proxy(value: Any) -> bool:
     """Say whether the value is empty or the URL of a proxy."""
-    if not isinstance(value, str):
-        return False
     try:
-        found = urlsplit(value)
-        return not value or (
-            found.scheme == "http"
-            and bool(found.hostname)
-            and found.port != 0
-            and found.path in ("", "/")
-        )
-    except ValueError:
+        proxies.parse(value)
+    except (ValueError, TypeError):
         return False
+    return isinstance(value, str)
 
 
 def is_ca_bundle(value: Any) -> bool:

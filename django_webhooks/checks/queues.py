@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Tags, Warning
+from django.db import connections
 
-from .. import tasks
-from ..conf import settings
+from .. import beat, extensions, tasks
 from .predicates import is_number
+from .system_check import system_check
 
 # Source: https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html
 _REDIS_VISIBILITY = 3600
@@ -22,80 +23,148 @@ _REDIS_VISIBILITY = 3600
 #: What beat has to run, the id of the warning where it does not, and what follows.
 _PERIODIC = [
     (
-        "sweep",
+        "django_webhooks.tasks.sweep",
         "webhooks.W002",
         "what the broker loses, and retries that wait for long, are not sent.",
     ),
     (
-        "check_health",
+        "django_webhooks.tasks.check_health",
         "webhooks.W007",
         "endpoints that fell stay unhealthy, and nobody is told of outages.",
     ),
     (
-        "tally",
+        "django_webhooks.tasks.roll_up",
         "webhooks.W011",
         "the overview of the admin and webhooks_stats show no figures.",
-    ),
-    (
-        "audit",
-        "webhooks.W021",
-        "nobody is told of what is insecure, old or tampered with.",
     ),
 ]
 
 
-@register("webhooks")
-def check_schedule(**kwargs: Any) -> list[CheckMessage]:
+#: The rows that django-celery-beat runs.
+_STORED: Any = "django_celery_beat.PeriodicTask"
+
+
+@system_check("webhooks")
+def check_schedule(**kwargs: Any) -> Iterator[CheckMessage]:
     """Check that beat sweeps and checks health, unless its schedule is in the database."""
-    if apps.is_installed("django_celery_beat"):
-        return []
-    scheduled = {
+    if not apps.is_installed("django_celery_beat"):
+        yield from _unscheduled(_in_settings())
+
+
+@system_check(Tags.database)
+def check_stored_schedule(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> Iterator[CheckMessage]:
+    """Check the same of the tables of django-celery-beat, to which beat copies the settings."""
+    if not apps.is_installed("django_celery_beat"):
+        return
+    rows = apps.get_model(_STORED)._base_manager.all()
+    if rows.db not in (databases or ()):
+        return
+    if rows.model._meta.db_table not in connections[rows.db].introspection.table_names():
+        # Before its migrations.
+        return
+    stored = rows.filter(enabled=True, task__startswith="django_webhooks.")
+    yield from _unscheduled(_in_settings() | set(stored.values_list("task", flat=True)))
+
+
+def _in_settings() -> set[str]:
+    """Return the names of the tasks that beat runs by settings."""
+    return {
         str(entry.get("task"))
         for schedule in both("beat_schedule")
         for entry in (schedule.values() if isinstance(schedule, Mapping) else ())
         if isinstance(entry, Mapping)
     }
-    return [
-        Warning(
-            f"CELERY_BEAT_SCHEDULE does not run django_webhooks.tasks.{task}: {effect}",
-            hint="Set CELERY_BEAT_SCHEDULE = {**django_webhooks.beat.SCHEDULE} and run beat.",
-            id=id,
-        )
-        for task, id, effect in _PERIODIC
-        if f"django_webhooks.tasks.{task}" not in scheduled
-    ]
 
 
-@register("webhooks", deploy=True)
-def check_routes(**kwargs: Any) -> list[CheckMessage]:
+def _unscheduled(scheduled: set[str]) -> Iterator[CheckMessage]:
+    further = [one for app in extensions.installed() for one in app.periodic_tasks]
+    for task, id, effect in [*_PERIODIC, *further]:
+        if task not in scheduled:
+            yield Warning(
+                f"CELERY_BEAT_SCHEDULE does not run {task}: {effect}",
+                hint=f"Put **{task.partition('.tasks.')[0]}.beat.SCHEDULE into "
+                "CELERY_BEAT_SCHEDULE, and run beat.",
+                id=id,
+            )
+
+
+@system_check("webhooks", deploy=True)
+def check_routes(**kwargs: Any) -> Iterator[CheckMessage]:
     """Check that deliveries have a queue to themselves."""
     if any(_routes(router, str(tasks.deliver.name)) for router in both("task_routes")):
-        return []
-    return [
-        Warning(
-            "The tasks of django_webhooks share a queue with others, which delays both.",
-            hint="Set CELERY_TASK_ROUTES = {**django_webhooks.beat.ROUTES} and start a worker "
-            "for that queue.",
-            id="webhooks.W005",
-        )
-    ]
+        return
+    yield Warning(
+        "The tasks of django_webhooks share a queue with others, which delays both.",
+        hint="Set CELERY_TASK_ROUTES = {**django_webhooks.beat.ROUTES} and start a worker "
+        "for each of its queues.",
+        id="webhooks.W005",
+    )
 
 
-@register("webhooks")
-def check_horizon(**kwargs: Any) -> list[CheckMessage]:
+@system_check("webhooks", deploy=True)
+def check_periodic_queue(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Check that what is asked for every few seconds has another queue than deliveries."""
+    for router in both("task_routes"):
+        long = _queue_of(router, str(tasks.deliver.name))
+        same = [
+            name
+            for name in (tasks.sweep.name, tasks.check_health.name, tasks.notify.name)
+            if long is not None and _queue_of(router, str(name)) == long
+        ]
+        if same:
+            yield Warning(
+                f"{', '.join(same)} are routed to the queue {long!r} of deliveries, and wait "
+                "behind these: people are told late of an outage, and what the broker lost "
+                "is found late.",
+                hint="Set CELERY_TASK_ROUTES = {**django_webhooks.beat.ROUTES}, and start a "
+                f"worker for the queue {beat.PERIODIC_QUEUE!r} beside the other.",
+                id="webhooks.W060",
+            )
+            return
+
+
+@system_check("webhooks")
+def check_queues(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Check that workers know each queue that tasks are routed to, as far as settings tell."""
+    known = [_names(queues) for queues in both("task_queues")]
+    if not any(known):
+        return
+    wanted = {
+        queue
+        for router in both("task_routes")
+        for task in (tasks.deliver, tasks.check_health, tasks.sweep, *_lasting())
+        if (queue := _queue_of(router, str(task.name))) is not None
+    }
+    missing = sorted(wanted.difference(*known))
+    if not missing:
+        return
+    yield Warning(
+        f"CELERY_TASK_QUEUES does not name {', '.join(missing)}: a worker that is started "
+        "without -Q consumes nothing from there.",
+        hint="Add kombu.Queue(django_webhooks.beat.QUEUE) and "
+        "kombu.Queue(django_webhooks.beat.PERIODIC_QUEUE) to CELERY_TASK_QUEUES.",
+        id="webhooks.W061",
+    )
+
+
+@system_check("webhooks")
+def check_horizon(**kwargs: Any) -> Iterator[CheckMessage]:
     """Check that no message waits for longer than the broker lets it."""
-    horizon, limit = settings.WEBHOOKS_CELERY_HORIZON, _visibility_timeout()
-    if not is_number(horizon) or limit is None or horizon < limit:
-        return []
-    return [
-        Warning(
-            f"WEBHOOKS_CELERY_HORIZON is not below the broker's visibility_timeout of {limit:g} "
-            "seconds: the broker delivers a waiting retry's message again and again.",
-            hint="Lower WEBHOOKS_CELERY_HORIZON, or raise the visibility_timeout in "
-            "CELERY_BROKER_TRANSPORT_OPTIONS.",
-            id="webhooks.W003",
-        )
-    ]
+    limit = _visibility_timeout()
+    if limit is None or limit > tasks.CELERY_HORIZON_SECONDS:
+        return
+    yield Warning(
+        f"The broker's visibility_timeout is {limit:g} seconds, and a retry may wait as a "
+        f"message for {tasks.CELERY_HORIZON_SECONDS:g}: the broker repeats it meanwhile.",
+        hint="Raise the visibility_timeout in CELERY_BROKER_TRANSPORT_OPTIONS.",
+        id="webhooks.W003",
+    )
+
+
+def _lasting() -> list[Any]:
+    return [task for app in extensions.installed() for task, _seconds in app.lasting_tasks()]
 
 
 def both(name: str) -> list[Any]:
@@ -105,6 +174,34 @@ def both(name: str) -> list[Any]:
         getattr(tasks.deliver.app.conf, name, None),
     )
     return [value for value in values if value]
+
+
+def _names(queues: Any) -> set[str]:
+    """Return the names of Celery's ``task_queues``, which are a mapping or a list."""
+    if isinstance(queues, Mapping):
+        return {str(name) for name in queues}
+    if not isinstance(queues, list | tuple | set | frozenset):
+        return set()
+    return {str(getattr(one, "name", one)) for one in queues}
+
+
+def _queue_of(router: Any, task: str) -> str | None:
+    """Return the queue that ``task_routes`` give a task, or None where only Celery can tell.
+
+    As in Celery, in a mapping the task's own name goes before a pattern.
+    Source: https://docs.celeryq.dev/en/stable/userguide/routing.html#automatic-routing
+    """
+    if isinstance(router, Mapping):
+        found = router.get(task)
+        if found is None:
+            found = next((to for one, to in router.items() if _matches(one, task)), None)
+        found = found.get("queue") if isinstance(found, Mapping) else found
+        return None if found is None else str(getattr(found, "name", found))
+    if isinstance(router, list | tuple):
+        if len(router) == 2 and isinstance(router[0], str | re.Pattern):
+            return _queue_of({router[0]: router[1]}, task)
+        return next((one for each in router if (one := _queue_of(each, task)) is not None), None)
+    return None
 
 
 def _routes(router: Any, task: str) -> bool:

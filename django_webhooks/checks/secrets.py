@@ -3,68 +3,64 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning
 
 from ..conf import settings
 from .queues import both
+from .system_check import system_check
 
 #: Transports of Celery that leave the machine without TLS.
 _PLAIN = frozenset({"amqp", "pyamqp", "redis", "sentinel", "librabbitmq"})
 
 
-@register("webhooks")
-def check_key_of_its_own(**kwargs: Any) -> list[CheckMessage]:
+@system_check("webhooks")
+def check_key_of_its_own(**kwargs: Any) -> Iterator[CheckMessage]:
     """Check that no encryption key is the project's SECRET_KEY."""
     keys = settings.WEBHOOKS_ENCRYPTION_KEYS
     project = {django_settings.SECRET_KEY, *getattr(django_settings, "SECRET_KEY_FALLBACKS", ())}
     if not isinstance(keys, list | tuple) or not project.intersection(map(str, keys)):
-        return []
-    return [
-        Error(
-            "WEBHOOKS_ENCRYPTION_KEYS holds the SECRET_KEY.",
-            hint="Whoever learns one would have both; make a key of its own with "
-            "'manage.py webhooks_generate_key'.",
-            id="webhooks.E046",
-        )
-    ]
+        return
+    yield Error(
+        "WEBHOOKS_ENCRYPTION_KEYS holds the SECRET_KEY.",
+        hint="Whoever learns one would have both; make a key of its own with "
+        "'manage.py webhooks_generate_key'.",
+        id="webhooks.E046",
+    )
 
 
-@register("webhooks", Tags.security, deploy=True)
-def check_keys_are_set(**kwargs: Any) -> list[CheckMessage]:
+@system_check("webhooks", Tags.security, deploy=True)
+def check_keys_are_set(**kwargs: Any) -> Iterator[CheckMessage]:
     """Check that production has encryption keys that do not depend on SECRET_KEY."""
     if settings.WEBHOOKS_ENCRYPTION_KEYS:
-        return []
-    return [
-        Error(
-            "WEBHOOKS_ENCRYPTION_KEYS is not set: URLs, credentials and signing keys are encrypted "
-            "with a key derived from SECRET_KEY, and lost with it.",
-            hint="Make one with 'manage.py webhooks_generate_key'; behind it, put "
-            "encryption.derived_key() until 'manage.py webhooks_rotate_keys' has run.",
-            id="webhooks.E047",
-        )
-    ]
+        return
+    yield Error(
+        "WEBHOOKS_ENCRYPTION_KEYS is not set: URLs, credentials and signing keys are encrypted "
+        "with a key derived from SECRET_KEY, and lost with it.",
+        hint="Make one with 'manage.py webhooks_generate_key'; behind it, put "
+        "encryption.derived_key() until 'manage.py webhooks_reencrypt' has run.",
+        id="webhooks.E047",
+    )
 
 
-@register("webhooks")
-def check_keys_are_derived(**kwargs: Any) -> list[CheckMessage]:
+@system_check("webhooks")
+def check_keys_are_derived(**kwargs: Any) -> Iterator[CheckMessage]:
     """Tell developers what production will be asked for."""
     if settings.WEBHOOKS_ENCRYPTION_KEYS or django_settings.DEBUG:
-        return []
-    return [
-        Warning(
-            "WEBHOOKS_ENCRYPTION_KEYS is not set: keys are derived from SECRET_KEY.",
-            hint="Make one with 'manage.py webhooks_generate_key'.",
-            id="webhooks.W008",
-        )
-    ]
+        return
+    yield Warning(
+        "WEBHOOKS_ENCRYPTION_KEYS is not set: keys are derived from SECRET_KEY.",
+        hint="Make one with 'manage.py webhooks_generate_key'.",
+        id="webhooks.W008",
+    )
 
 
-@register("webhooks", Tags.security, deploy=True)
-def check_broker(**kwargs: Any) -> list[CheckMessage]:
+@system_check("webhooks", Tags.security, deploy=True)
+def check_broker(**kwargs: Any) -> Iterator[CheckMessage]:
     """Check that messages leave the machine encrypted alone."""
     for urls in both("broker_url"):
         # Celery takes several, as a list or with semicolons.
@@ -75,30 +71,26 @@ def check_broker(**kwargs: Any) -> list[CheckMessage]:
                 and not _is_here(found.hostname)
                 and not both("broker_use_ssl")
             ):
-                return [
-                    Warning(
-                        f"The broker at {found.hostname} is reached without TLS.",
-                        hint="Use amqps:// or rediss://: whoever reads messages knows the ids of "
-                        "deliveries, and whoever writes some makes workers busy.",
-                        id="webhooks.W009",
-                    )
-                ]
-    return []
+                yield Warning(
+                    f"The broker at {found.hostname} is reached without TLS.",
+                    hint="Use amqps:// or rediss://: whoever reads messages knows the ids of "
+                    "deliveries, and whoever writes some makes workers busy.",
+                    id="webhooks.W009",
+                )
+                return
 
 
-@register("webhooks", Tags.security, deploy=True)
-def check_proxy(**kwargs: Any) -> list[CheckMessage]:
+@system_check("webhooks", Tags.security, deploy=True)
+def check_proxy(**kwargs: Any) -> Iterator[CheckMessage]:
     """Remind those with a proxy of what it has to refuse."""
-    if not settings.WEBHOOKS_PROXY:
-        return []
-    return [
-        Warning(
-            "WEBHOOKS_PROXY looks names up instead of us: it decides which addresses are called.",
-            hint="Make sure that it refuses private addresses, as smokescreen does, then silence "
-            "this check.",
-            id="webhooks.W010",
-        )
-    ]
+    if not settings.WEBHOOKS_PROXY_URL:
+        return
+    yield Warning(
+        "WEBHOOKS_PROXY_URL looks names up instead of us: it decides which addresses are called.",
+        hint="Make sure that it refuses private addresses, as smokescreen does, then silence "
+        "this check.",
+        id="webhooks.W010",
+    )
 
 
 def _is_here(host: str | None) -> bool:

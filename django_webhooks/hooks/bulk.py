@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import models, router, transaction
+from django.db import models, transaction
 
-from ..sending.fan_out import Draft
-from . import coalescing, telling
+from .. import namespaces
+from ..sending.recording import Draft
+from . import coalescing, stored
+from . import drafts as drafting
 from .model_webhooks import ModelWebhooks
 from .muting import is_muted, muted
 
 Row = TypeVar("Row", bound=models.Model)
 _Values = Mapping[Any, Mapping[str, Any]]
+#: See :func:`.coalescing.heard`.
+_Heard = tuple[bool, bool]
 
 if TYPE_CHECKING:
     _QuerySet = models.QuerySet
@@ -27,7 +31,7 @@ else:
 
 def created(instances: Iterable[models.Model]) -> None:
     """Tell that objects were created, all in one go."""
-    _tell(((instance, ()) for instance in instances), "created")
+    tell(((instance, ()) for instance in instances), "created")
 
 
 def updated(instances: Iterable[models.Model], *, changed: Collection[str]) -> None:
@@ -35,12 +39,12 @@ def updated(instances: Iterable[models.Model], *, changed: Collection[str]) -> N
 
     Raise ValueError where a model has no such field.
     """
-    _tell(((instance, changed) for instance in instances), "updated")
+    tell(((instance, changed) for instance in instances), "updated")
 
 
 def deleted(instances: Iterable[models.Model]) -> None:
     """Tell that objects were deleted, all in one go; call it with what they were."""
-    _tell(((instance, ()) for instance in instances), "deleted")
+    tell(((instance, ()) for instance in instances), "deleted", is_stored=True)
 
 
 class WebhookQuerySetMixin(_QuerySet[Row]):
@@ -101,7 +105,7 @@ class WebhookQuerySetMixin(_QuerySet[Row]):
             before = read(names.values())
             count = write()
             after = self._all_rows().in_bulk(list(before))
-            _tell(_changes(after, before, names), "updated")
+            tell(_changes(after, before, names), "updated", is_stored=True)
         return count
 
     def _all_rows(self) -> models.QuerySet[Any]:
@@ -112,13 +116,12 @@ class WebhookQuerySetMixin(_QuerySet[Row]):
         return rows.prefetch_related(*lookups)
 
     def _database(self) -> str:
-        self._for_write = True
-        return self.db
+        return namespaces.written_by(self)
 
     def _is_heard(self, action: str) -> bool:
         return not is_muted() and any(
-            telling.is_heard(hook, action) or coalescing.applies(hook, using=self._database())
-            for hook in telling.hooks_of(self.model)
+            any(coalescing.heard(hook, action, using=self._database()))
+            for hook in drafting.hooks_of(self.model)
         )
 
 
@@ -130,29 +133,52 @@ def _changes(
         yield instance, [name for name, stored in names.items() if now[stored] != then[stored]]
 
 
-def _tell(changes: Iterable[tuple[models.Model, Collection[str]]], action: str) -> None:
+def tell(
+    changes: Iterable[tuple[models.Model, Collection[str]]], action: str, *, is_stored: bool = False
+) -> None:
+    """Tell of changes in one go.
+
+    ``is_stored`` says that the objects were just read, or are gone.
+    """
     if is_muted():
         return
-    told: dict[str, list[tuple[ModelWebhooks, models.Model, Draft]]] = {}
+    found: list[tuple[models.Model, list[str], list[tuple[ModelWebhooks, _Heard]], str]] = []
+    # Asked once for all objects.
+    heard: dict[tuple[ModelWebhooks, str], _Heard] = {}
     for instance, names in changes:
         hooks = _hooks_of(type(instance))
-        changed = {_name(type(instance), name) for name in names}
+        changed = [_name(type(instance), name) for name in names]
         if action == "created" and instance.pk is None:
             raise ValueError(
                 f"This {type(instance).__name__} has no primary key to tell of; where the database "
                 "does not return those of bulk_create, use keys of your own, such as UUIDs."
             )
-        using = instance._state.db or router.db_for_write(type(instance), instance=instance)
+        using = drafting.database_of(instance, None)
+        concerned = []
         for hook in hooks:
-            draft = _draft_of(hook, instance, action, changed=changed, using=using)
+            if (hook, using) not in heard:
+                heard[hook, using] = coalescing.heard(hook, action, using=using)
+            if any(heard[hook, using]):
+                concerned.append((hook, heard[hook, using]))
+        if concerned:
+            found.append((instance, changed, concerned, using))
+    rows = {} if is_stored else stored.read_many((one[0], one[3]) for one in found)
+    told: dict[str, list[tuple[ModelWebhooks, models.Model, Draft]]] = {}
+    for instance, changed, heard_by, using in found:
+        state = rows.get(id(instance))
+        if state is None:
+            is_read = is_stored and action != "deleted"
+            state = instance if is_read else stored.remembered(instance, using=using)[0]
+        for hook, one in heard_by:
+            draft = _draft_of(hook, state, action, changed=changed, heard=one, using=using)
             if draft is not None:
-                told.setdefault(using, []).append((hook, instance, draft))
-    for using, rows in told.items():
-        recorded = telling.emit([draft for _, _, draft in rows], using=using)
+                told.setdefault(using, []).append((hook, state, draft))
+    for using, drafts in told.items():
+        recorded = drafting.emit([draft for _, _, draft in drafts], using=using)
         # Elsewhere the events wait, and are told one by one.
-        for (hook, instance, _), one in zip(rows, recorded, strict=False):
-            if coalescing.applies(hook, using=using):
-                coalescing.remember(hook, instance, action, event=one.event, using=using)
+        for (hook, instance, _), event in zip(drafts, recorded, strict=False):
+            if coalescing.may_apply(hook, using=using):
+                coalescing.remember(hook, instance, action, event=event, using=using)
 
 
 def _draft_of(
@@ -161,25 +187,23 @@ def _draft_of(
     action: str,
     *,
     changed: Collection[str],
+    heard: _Heard,
     using: str,
 ) -> Draft | None:
     """Return what is told in one go with the rest, unless it belongs to what was told before."""
     told = sorted(name for name in changed if name in hook.watched or name in hook.m2m)
-    is_heard, coalesces = telling.is_heard(hook, action), coalescing.applies(hook, using=using)
-    if not (is_heard or coalesces):
-        return None
-    stored = telling.as_stored(instance, using=using)
-    draft = telling.draft_of(hook, stored, action, changed=told) if is_heard else None
+    is_heard, coalesces = heard
+    draft = drafting.draft_of(hook, instance, action, changed=told) if is_heard else None
     if coalesces and coalescing.remembers(hook, instance, using=using):
-        coalescing.tell(hook, stored, action, changed=told, last=draft, using=using)
+        coalescing.tell(hook, instance, action, changed=told, last=draft, using=using)
         return None
     if coalesces and draft is None and action == "created":
         coalescing.remember(hook, instance, action, using=using)
     return draft
 
 
-def _hooks_of(model: type[models.Model]) -> list[ModelWebhooks]:
-    hooks = telling.hooks_of(model)
+def _hooks_of(model: type[models.Model]) -> Sequence[ModelWebhooks]:
+    hooks = drafting.hooks_of(model)
     if not hooks:
         raise LookupError(f"Register {model.__name__} for webhooks first.")
     return hooks

@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
-from django.db import connections, models, transaction
+from django.db import connections, models
 
+from ..commits import after_commit
 from ..models import Event
 from ..models.owner import OwnerKey
-from ..sending import outbox
-from ..sending.fan_out import Draft
-from . import telling
+from ..sending import database, recording
+from ..sending.recording import Draft
+from . import drafts
 from .model_webhooks import ACTIONS, ModelWebhooks
 
 _Key = tuple[type[models.Model], Any]
@@ -52,15 +53,24 @@ class _Memory:
         return event, row
 
 
-def applies(hook: ModelWebhooks, *, using: str) -> bool:
-    """Say whether changes of the hook's objects are told as one, and anybody may be listening."""
+def may_apply(hook: ModelWebhooks, *, using: str) -> bool:
+    """Say whether changes of the hook's objects are told as one here; asks no database."""
     return (
         hook.coalesce
-        and using == outbox.database()
+        and using == database.alias()
         and connections[using].in_atomic_block
-        and not outbox.is_capturing()
-        and any(telling.is_heard(hook, action) for action in ACTIONS)
+        and not recording.is_capturing()
     )
+
+
+def heard(hook: ModelWebhooks, action: str, *, using: str) -> tuple[bool, bool]:
+    """Return whether the action is heard, and whether it is told together with others.
+
+    Others of its transaction matter where any action of the hook is heard. One query at the most.
+    """
+    is_one = may_apply(hook, using=using)
+    found = drafts.heard_actions(hook, *(ACTIONS if is_one else (action,)))
+    return action in found, is_one and bool(found)
 
 
 def tell(
@@ -97,10 +107,11 @@ def tell(
     if event is None or row is None:
         _record(memory, draft, using=using)
     elif draft is not None and _is_for_the_same(row, draft):
-        outbox.rewrite(event, event_type=draft.event_type, data=draft.data, using=using)
+        with drafts.in_one_language():
+            recording.rewrite(event, event_type=draft.event_type, data=draft.data, using=using)
     else:
         # Others may listen to this than to what was told before.
-        outbox.forget(event, using=using)
+        recording.forget(event, using=using)
         _record(memory, draft, using=using)
 
 
@@ -121,7 +132,7 @@ def remember(
     memory = _Memory(is_new=action == "created")
     if event is not None:
         memory.events.append(event)
-    transaction.on_commit(memory, using=using)
+    after_commit(memory, using=using)
     _memories(using)[_key(hook, instance)] = memory
     return memory
 
@@ -139,15 +150,15 @@ def _draft_of(
         return last
     # Somebody listens to what stands already.
     stands = row is not None and row.type == hook.event_type(action)
-    if not stands and not telling.is_heard(hook, action):
+    if not stands and not drafts.is_heard(hook, action):
         return None
-    return telling.draft_of(hook, instance, action, changed=changed)
+    return drafts.draft_of(hook, instance, action, changed=changed)
 
 
 def _record(memory: _Memory, draft: Draft | None, *, using: str) -> None:
     if draft is not None:
-        recorded = telling.emit([draft], using=using)
-        memory.events.extend(one.event for one in recorded if one.event is not None)
+        recorded = drafts.emit([draft], using=using)
+        memory.events.extend(event for event in recorded if event is not None)
 
 
 def _changed_before(row: Event) -> list[str]:
@@ -173,7 +184,7 @@ def _memory_of(hook: ModelWebhooks, instance: models.Model, *, using: str) -> _M
 
 
 def _key(hook: ModelWebhooks, instance: models.Model) -> _Key:
-    return hook.model, telling.key_of(hook, instance)
+    return hook.model, drafts.key_of(hook, instance)
 
 
 def _memories(using: str) -> WeakValueDictionary[_Key, _Memory]:

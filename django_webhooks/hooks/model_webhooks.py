@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
+from django.db.models.fields import related_descriptors
 
 from .. import catalog
 from ..policies import ordering
-from . import shapes, values
+from . import schemas, serializers, values
 
 ACTIONS = ("created", "updated", "deleted")
 
@@ -24,6 +25,8 @@ def concrete_of(model: type[models.Model]) -> type[models.Model]:
 
 def key_of(model: type[models.Model], instance: models.Model) -> Any:
     """Return the key of the model's row: a child has its parent's in a link of its own."""
+    if type(instance) is model:
+        return instance.pk
     link = instance._meta.get_ancestor_link(concrete_of(model))
     return instance.pk if link is None else getattr(instance, link.attname)
 
@@ -48,8 +51,14 @@ class ModelWebhooks:
     m2m: Sequence[str] = ()
     #: Tell several changes of one object in one transaction as one.
     coalesce: bool = False
+    #: Keep events that nobody listens to, so that a later subscriber can have them.
+    keep: bool = False
     #: A callable that takes the object and returns its data, or something with ``.data``.
     serializer: Callable[..., Any] | None = None
+    #: Tell also what is saved with ``raw=True``: by fixtures, and by packages that restore rows.
+    raw: bool = False
+    #: Read each row again after a save, where triggers of the database change what is saved.
+    reread: bool = False
 
     def __init__(self, model: type[models.Model]) -> None:
         self.model = model
@@ -58,16 +67,30 @@ class ModelWebhooks:
         self.payload_fields = self._payload_fields()
         self.watched = self._watched()
         self.watched_columns = [one.attname for one in self.watched.values()]
+        self.has_generated = any(getattr(one, "generated", False) for one in self.watched.values())
+        #: Watched fields whose attribute is another package's, which may read other columns.
+        self.replaced = {name for name, one in self.watched.items() if _is_replaced(model, one)}
+        self.columns = [one.attname for one in model._meta.concrete_fields]
 
     def payload(self, instance: models.Model) -> Any:
-        """Return the data that is told of an object."""
+        """Return the data that is told of an object: that of the serializer, or of ``fields``.
+
+        The object has the values of its row, whatever else was in memory when it was saved.
+        """
         if self.serializer is not None:
             # Not taken from the object, so that a plain function is not bound to it.
-            made = inspect.getattr_static(type(self), "serializer")(instance)
-            return made.data if hasattr(made, "data") else made
+            serializer = inspect.getattr_static(type(self), "serializer")
+            return serializers.data_of(serializer, instance, context=self.get_serializer_context)
         return {
             name: self._value(instance, name, field) for name, field in self.payload_fields.items()
         }
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """Return the context of a serializer class of REST framework, as its views do.
+
+        Serializers that tell URLs need a ``request`` in it; None makes these relative.
+        """
+        return {}
 
     def condition(self, instance: models.Model, action: str) -> bool:
         """Say whether this change is told; ``action`` is created, updated or deleted."""
@@ -96,15 +119,16 @@ class ModelWebhooks:
         name = str(self.model._meta.verbose_name)
         for action in self.actions:
             schema = example = None
-            if self.payload_fields:
+            if self.payload_fields and not self._has_own_payload():
                 has_changed = action == "updated"
-                schema = shapes.schema_of(self.payload_fields, has_changed=has_changed)
-                example = shapes.example_of(self.payload_fields, has_changed=has_changed)
+                schema = schemas.schema_of(self.payload_fields, has_changed=has_changed)
+                example = schemas.example_of(self.payload_fields, has_changed=has_changed)
             catalog.declare(
                 self.event_type(action),
                 description=f"{name.capitalize()} {action}.",
                 schema=schema,
                 example=example,
+                keep=self.keep,
             )
 
     def m2m_fields(self) -> Iterator[tuple[type[models.Model], str]]:
@@ -136,13 +160,11 @@ class ModelWebhooks:
 
     def _payload_fields(self) -> dict[str, models.Field[Any, Any] | None]:
         """Return the fields of the data by name; None for an attribute that is no field."""
-        if self._has_own_payload():
-            return {}
         names: Iterable[str] = self.fields or ()
         if self.exclude is not None:
             concrete = self.model._meta.concrete_fields
             names = [field.name for field in concrete if field.name not in self.exclude]
-        if "changed" in names and "updated" in self.actions:
+        if "changed" in names and "updated" in self.actions and not self._has_own_payload():
             self._refuse(
                 "sends 'changed', which updates use for the names of the fields that changed; "
                 "leave it out, or override payload()."
@@ -153,10 +175,12 @@ class ModelWebhooks:
         try:
             field = self.model._meta.get_field(name)
         except FieldDoesNotExist:
-            if hasattr(self.model, name):
-                return None
-            self._refuse_name(name)
-        if not isinstance(field, models.Field) or field.name != name:
+            if not hasattr(self.model, name):
+                self._refuse_name(name)
+            if not _is_value(getattr(self.model, name)):
+                self._refuse(f"cannot send {name!r}, which is no value; override payload().")
+            return None
+        if not isinstance(field, models.Field) or field.name != name or not _is_column(field):
             self._refuse(f"cannot send {name!r} by itself; override payload().")
         return field
 
@@ -181,9 +205,31 @@ class ModelWebhooks:
         self, instance: models.Model, name: str, field: models.Field[Any, Any] | None
     ) -> Any:
         if field is None:
-            return getattr(instance, name)
+            return values.sendable(getattr(instance, name))
         if isinstance(field, models.ManyToManyField):
             # Where it was just written: a router may read from a copy that lags behind.
-            rows = getattr(instance, name).using(instance._state.db)
-            return sorted(rows.values_list("pk", flat=True))
-        return values.plain(field, getattr(instance, field.attname))
+            rows = getattr(instance, name).using(instance._state.db).order_by("pk")
+            return [values.sendable(key) for key in rows.values_list("pk", flat=True)]
+        return values.of_field(field, instance)
+
+
+def _is_replaced(model: type[models.Model], field: models.Field[Any, Any]) -> bool:
+    attribute = inspect.getattr_static(model, field.attname, None)
+    return not isinstance(attribute, field.descriptor_class)
+
+
+def _is_column(field: models.Field[Any, Any]) -> bool:
+    """Say whether the field has a value of its own; relations by other columns have none."""
+    if isinstance(field, models.ManyToManyField | models.CompositePrimaryKey):
+        return True
+    # Tags call themselves concrete, and are many to many.
+    return bool(field.concrete and not field.many_to_many)
+
+
+def _is_value(attribute: Any) -> bool:
+    """Say whether an attribute of a model's class is one that its objects have a value for."""
+    return not (
+        callable(attribute)
+        or isinstance(attribute, models.Manager)
+        or type(attribute).__module__ == related_descriptors.__name__
+    )

@@ -6,6 +6,9 @@ import contextvars
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..conf import settings
+from ..sending import recording
+
 _is_muted: contextvars.ContextVar[bool] = contextvars.ContextVar("webhooks_muted", default=False)
 
 
@@ -20,5 +23,7 @@ def muted() -> Iterator[None]:
 
 
 def is_muted() -> bool:
-    """Say whether this code runs in a muted block."""
-    return _is_muted.get()
+    """Say whether hooks tell nothing here: in a muted block, or where a setting turned them off."""
+    if _is_muted.get():
+        return True
+    return not (settings.WEBHOOKS_MODEL_HOOKS or recording.is_capturing())

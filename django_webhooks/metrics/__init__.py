@@ -9,6 +9,8 @@ import importlib.util
 
 from ..conf import settings
 
+__all__ = ["serve"]
+
 #: What the name of each metric begins with.
 PREFIX = "django_webhooks_"
 
@@ -34,8 +36,8 @@ def connect() -> None:
 def serve(port: int, *, addr: str = "127.0.0.1", rows: bool = False) -> None:
     """Answer scrapes at a port from a thread, where metrics are on: for workers, which have no URL.
 
-    Whoever reaches the port may read it. What the rows say is told once, by the view; ``rows``
-    tells it here as well.
+    Whoever reaches the port may read it. The gauges read off the rows are told once, by the view;
+    ``rows`` tells them here as well.
     """
     if is_on():
         from . import exposition

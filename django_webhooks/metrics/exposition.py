@@ -23,7 +23,7 @@ class _Collects(Protocol):
 
 
 class _Counters(Collector):
-    """What is counted; of other programs' metrics, which stand beside ours, nothing."""
+    """Our counters; of other programs' metrics, which stand beside ours, nothing."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield our metrics."""
@@ -39,7 +39,7 @@ class _Counters(Collector):
 
 
 class _Rows(Collector):
-    """What the rows say."""
+    """The gauges that are read off the rows."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield it."""
@@ -47,7 +47,7 @@ class _Rows(Collector):
 
 
 class _RowsOfThread(_Rows):
-    """What the rows say, to a thread that Django does not know: nobody else hangs up for it."""
+    """The same for a thread that Django does not know: nobody else closes its connections."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield it, and hang up."""
@@ -71,7 +71,7 @@ def serve(port: int, *, addr: str, rows: bool) -> None:
 
 
 def _registry(*others: Collector) -> CollectorRegistry:
-    # It is not to ask a collector what it will yield: the rows would be read for nothing.
+    # A registry that asked collectors what they will yield would read the rows for nothing.
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Counters())
     for one in others:

@@ -1,4 +1,4 @@
-"""What the rows say at each scrape: what waits, what is not well, and who is at work.
+"""Gauges read off the rows at each scrape: the backlog, problems, and tasks at work.
 
 Each query has an index, and stops at :data:`COUNTED`: a scrape costs the same in a quiet hour and
 with a million deliveries that wait.
@@ -15,13 +15,16 @@ from django.db import DatabaseError
 from django.db.models import Count, QuerySet
 from prometheus_client.core import GaugeMetricFamily
 
+from .. import extensions
 from ..conf import settings
-from ..models import Delivery, Health, InboxMessage, Pulse, Subscription
-from ..sending import outbox, statistics
-from ..sending.clock import DatabaseClock
+from ..models import Delivery, EndpointHealth, Subscription
+from ..models.figures.heartbeat import Heartbeat
+from ..sending import database
+from ..sending.database import DatabaseClock
+from ..sending.figures import health_report, statistics
 from . import PREFIX
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("django_webhooks.metrics")
 
 #: No count goes further.
 COUNTED = statistics.COUNTED
@@ -30,19 +33,21 @@ DAY = timedelta(days=1)
 
 def families() -> Iterator[GaugeMetricFamily]:
     """Yield what the rows say; where the database fails, that alone."""
-    using = outbox.database()
+    using = database.alias()
     try:
         found = list(_families(using=using, now=DatabaseClock(using=using)()))
     except DatabaseError as error:
         logger.warning("The rows could not be read for metrics: %s", type(error).__name__)
         found = []
-    yield _gauge("database_up", "Whether the rows could be read.", float(bool(found)))
+    yield gauge("database_up", "Whether the rows could be read.", float(bool(found)))
     yield from found
 
 
 def _families(*, using: str, now: datetime) -> Iterator[GaugeMetricFamily]:
     yield from _deliveries(using=using, now=now)
-    yield from _inbox(using=using, now=now)
+    for one in extensions.installed():
+        yield from one.metrics(now=now)
+    yield from _problems(using=using, now=now)
     yield _labelled(
         "subscriptions",
         "Subscriptions by status.",
@@ -53,43 +58,37 @@ def _families(*, using: str, now: datetime) -> Iterator[GaugeMetricFamily]:
     yield _labelled("endpoints", "Endpoints by health.", "health", _endpoints(using=using))
     ages = {
         name: max(0.0, (now - at).total_seconds())
-        for name, at in Pulse.objects.using(using).values_list("name", "at")
+        for name, at in Heartbeat.objects.using(using).values_list("name", "at")
     }
-    yield _labelled("pulse_age_seconds", "Since a task last ran.", "task", ages)
+    yield _labelled("heartbeat_age_seconds", "Since a task last ran.", "task", ages)
+
+
+def _problems(*, using: str, now: datetime) -> Iterator[GaugeMetricFamily]:
+    report = health_report.report(using=using, now=now)
+    yield _labelled(
+        "problems",
+        "What is not well, by kind: the same that webhooks_health says.",
+        "kind",
+        {kind.value: report.count(kind) for kind in health_report.kinds()},
+    )
 
 
 def _deliveries(*, using: str, now: datetime) -> Iterator[GaugeMetricFamily]:
     rows = Delivery.objects.using(using)
     backlog = statistics.backlog(using=using)
-    yield _gauge("deliveries_due", "Deliveries that a worker may take now.", backlog.due)
-    yield _gauge("deliveries_held", "Deliveries that wait for their subscription.", backlog.held)
-    yield _gauge("deliveries_leased", "Deliveries that a worker has.", _leased(rows, now=now))
-    yield _gauge(
+    yield gauge("events_waiting", "Events whose deliveries are not made yet.", backlog.events)
+    yield gauge("deliveries_due", "Deliveries that a worker may take now.", backlog.due)
+    yield gauge("deliveries_held", "Deliveries that wait for their subscription.", backlog.held)
+    yield gauge("deliveries_leased", "Deliveries that a worker has.", _leased(rows, now=now))
+    yield gauge(
         "deliveries_oldest_due_age_seconds",
         "Since when the delivery is due that is due the longest.",
-        _age(backlog.oldest_due, now=now),
+        age(backlog.oldest_due, now=now),
     )
     given_up = rows.given_up().filter(finished_at__gte=now - DAY)
-    yield _gauge(
+    yield gauge(
         "deliveries_given_up_last_day",
         "Deliveries given up within a day.",
-        given_up[:COUNTED].count(),
-    )
-
-
-def _inbox(*, using: str, now: datetime) -> Iterator[GaugeMetricFamily]:
-    rows = InboxMessage.objects.using(using)
-    due = rows.due(now)
-    yield _gauge("inbox_due", "Received messages to be handled.", due[:COUNTED].count())
-    yield _gauge(
-        "inbox_oldest_due_age_seconds",
-        "Since when the received message is due that is due the longest.",
-        _age(due.values_list("due_at", flat=True).first(), now=now),
-    )
-    given_up = rows.given_up().filter(finished_at__gte=now - DAY)
-    yield _gauge(
-        "inbox_given_up_last_day",
-        "Received messages given up within a day.",
         given_up[:COUNTED].count(),
     )
 
@@ -105,8 +104,8 @@ def _leased(rows: QuerySet[Delivery], *, now: datetime) -> int:
 
 
 def _endpoints(*, using: str) -> dict[str, int]:
-    rows = Health.objects.using(using)
-    counts = dict.fromkeys(Health.State.values, 0)
+    rows = EndpointHealth.objects.using(using)
+    counts = dict.fromkeys(EndpointHealth.State.values, 0)
     counts |= _counts(rows.filter(endpoint__disabled_at__isnull=True), "state")
     return counts | {"disabled": rows.filter(endpoint__disabled_at__isnull=False).count()}
 
@@ -115,11 +114,13 @@ def _counts(rows: QuerySet[Any], field: str) -> dict[str, int]:
     return dict(rows.order_by().values_list(field).annotate(count=Count("pk")))
 
 
-def _age(moment: datetime | None, *, now: datetime) -> float:
+def age(moment: datetime | None, *, now: datetime) -> float:
+    """Return the seconds since a moment, 0 for none."""
     return max(0.0, (now - moment).total_seconds()) if moment else 0.0
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    """Return a family of one value, under our prefix."""
     return GaugeMetricFamily(f"{PREFIX}{name}", text, value=value)
 
 

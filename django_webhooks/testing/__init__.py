@@ -21,4 +21,4 @@ __all__ = [
 
 # The project's tests may run without pytest.
 with contextlib.suppress(ImportError):
-    from .fixtures import webhooks  # noqa: F401  # pytest finds it here
+    from .fixtures import webhooks_outbox  # noqa: F401  # pytest finds it here

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..policies import matching
 from . import comparing, signed
 from .signed import SignedRequest
 
@@ -41,8 +42,6 @@ class CapturedWebhooks:
 
     def of_type(self, pattern: str) -> list[Event]:
         """Return the events of a type, or of types such as ``order.*``."""
-        from ..policies import matching
-
         return [event for event in self.events if matching.matches(pattern, event.type)]
 
     def assert_emitted(
@@ -112,10 +111,10 @@ def capture_webhooks() -> Iterator[CapturedWebhooks]:
 
     An event is captured when it is emitted; a transaction that is rolled back keeps it captured.
     """
-    from ..sending import outbox
+    from ..sending import recording
 
     webhooks = CapturedWebhooks()
-    with outbox.capture(webhooks._take):
+    with recording.capture(webhooks._take):
         yield webhooks
 
 

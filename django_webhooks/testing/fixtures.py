@@ -10,7 +10,7 @@ from .capturing import CapturedWebhooks, capture_webhooks
 
 
 @pytest.fixture
-def webhooks() -> Iterator[CapturedWebhooks]:
+def webhooks_outbox() -> Iterator[CapturedWebhooks]:
     """Capture the events that the test emits."""
     with capture_webhooks() as captured:
         yield captured

@@ -54,11 +54,10 @@ def signed_request(
     ``timestamp`` is in seconds, by default now. Raise PayloadError where ``data`` has no place in
     JSON, InvalidSecret where the secret is malformed.
     """
-    from django.utils import timezone
+    from .. import times
+    from ..sending import wire
 
-    from ..sending import payloads
-
-    body = payloads.serialise(event_type, data, recorded_at=timezone.now())
+    body = wire.serialise(event_type, data, recorded_at=times.now())
     message_id = message_id or f"msg_{uuid.uuid4().hex}"
     return sign(body, secret=secret, message_id=message_id, timestamp=timestamp)
 

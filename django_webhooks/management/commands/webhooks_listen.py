@@ -15,18 +15,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
+from django.core.management.base import CommandError
 
-from ... import signing
-from ...exceptions import InvalidSecret, VerificationFailed
+from ... import signing, times
+from ...exceptions import InvalidSecret
 from ...models import SigningKey
 from ...receiving import GitHub, Scheme, Shopify, Slack, StandardWebhooks, Stripe, Token
-from ...receiving.arrival import Arrival
 from ...receiving.failures import Plan, parse
 from ...receiving.listener import Listener
-from ...sending import outbox
-from .. import arrivals, choosing
+from ...receiving.observed_request import Arrival
+from ...sending import database
+from .. import arguments, listen_output
+from ..base import HidingCommand
 
 SCHEMES: dict[str, Scheme] = {
     "standard": StandardWebhooks(),
@@ -40,7 +40,7 @@ SCHEMES: dict[str, Scheme] = {
 ENVIRONMENT = "DJANGO_WEBHOOKS_SECRET"
 
 
-class Command(BaseCommand):
+class Command(HidingCommand):
     """Run a receiver for trying out, and print what arrives."""
 
     help = "Receive webhooks on loopback: verify them, print them, and fail on purpose."
@@ -108,7 +108,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _show(self, arrival: Arrival, *, as_json: bool) -> None:
-        text = arrivals.as_json(arrival) if as_json else arrivals.for_people(arrival)
+        text = listen_output.as_json(arrival) if as_json else listen_output.for_people(arrival)
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
         self.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         self.stdout.flush()
@@ -189,22 +189,21 @@ def _secrets(options: dict[str, Any]) -> list[str]:
             f"Name what to verify with: --subscription, --secret, or {ENVIRONMENT} in the "
             "environment."
         )
-    if options["scheme"] == "standard":
-        try:
-            headers = {"webhook-id": "x", "webhook-timestamp": "0", "webhook-signature": "v1,"}
-            signing.verify(secrets=found, headers=headers, body=b"", now=0)
-        except InvalidSecret as error:
-            raise CommandError(str(error)) from None
-        except VerificationFailed:
-            pass
+    scheme = SCHEMES[options["scheme"]]
+    if isinstance(scheme, StandardWebhooks):
+        for secret in found:
+            try:
+                scheme.check_secret(secret)
+            except InvalidSecret as error:
+                raise CommandError(str(error)) from None
     return found
 
 
 def _secrets_of(name: str) -> list[str]:
-    using = outbox.database()
-    [subscription] = choosing.subscriptions([name], all=False, using=using)
+    using = database.alias()
+    [subscription] = arguments.subscriptions([name], all=False, using=using)
     rows = SigningKey.objects.using(using).filter(subscription=subscription)
-    keys = rows.active(timezone.now())
+    keys = rows.active(times.now())
     found = [one.public_key or one.secret for one in keys if one.is_readable]
     if not found:
         raise CommandError(f"{subscription.name} has no signing key that can be read.")

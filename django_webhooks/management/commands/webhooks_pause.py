@@ -7,11 +7,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ... import workers
-from ...models.acting import acting_as
-from ...sending import outbox
-from .. import choosing
-from ..terminal import plain
+from ... import wakeups
+from ...audit_log import set_actor
+from ...policies.cleaning import written_out as plain
+from ...sending import database
+from .. import arguments
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take subscriptions, and which of both."""
-        choosing.add_arguments(parser)
+        arguments.add_arguments(parser)
         parser.add_argument("--resume", action="store_true", help="Resume them.")
         parser.add_argument("--reason", default="", help="For those who come after you.")
         parser.add_argument("--by", default="", help="Who asks, for the audit trail.")
@@ -29,10 +29,10 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Do it to those that are not so already."""
-        using = outbox.database()
+        using = database.alias()
         wanted, done = options["resume"], 0
         verb = "resumed" if wanted else "paused"
-        for one in choosing.subscriptions(
+        for one in arguments.subscriptions(
             options["subscriptions"], all=options["all"], using=using
         ):
             if one.is_active == wanted:
@@ -44,14 +44,14 @@ class Command(BaseCommand):
             if options["dry_run"]:
                 self.stdout.write(f"{plain(one.name)}: would be {verb}.")
                 continue
-            with acting_as(options["by"]):
+            with set_actor(options["by"]):
                 if wanted:
                     one.resume()
                 else:
-                    one.pause(options["reason"] or "webhooks_pause")
+                    one.pause(options["reason"] or "webhooks_pause", by=options["by"])
             self.stdout.write(f"{plain(one.name)}: {verb}.")
         if wanted and done and not options["dry_run"]:
-            workers.wake([])
+            wakeups.wake([])
         noun = "subscription" if done == 1 else "subscriptions"
         would = "would be " if options["dry_run"] else ""
         self.stdout.write(f"{done} {noun} {would}{verb}.")

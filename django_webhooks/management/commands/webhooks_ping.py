@@ -8,26 +8,28 @@ from argparse import ArgumentParser
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
-from ... import catalog, workers
+from ... import audit_log, catalog, wakeups
+from ...commits import after_commit
 from ...exceptions import WebhooksError
-from ...models import AuditEntry, Delivery
-from ...sending import dispatch, outbox
-from ...sending.fan_out import Draft
-from .. import choosing
-from ..terminal import plain
+from ...models import Delivery
+from ...policies.cleaning import written_out as plain
+from ...sending import database, recording, worker
+from ...sending.recording import Draft
+from .. import arguments
+from ..base import HidingCommand
 
 
-class Command(BaseCommand):
+class Command(HidingCommand):
     """Record a test event for each subscription, and say what became of it."""
 
     help = "Send a test event to subscriptions; exit with 1 unless all of them arrived."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take subscriptions, the event, and whether to wait."""
-        choosing.add_arguments(parser)
+        arguments.add_arguments(parser)
         parser.add_argument("--event-type", help="A type of the catalog; the first unless named.")
         parser.add_argument("--data", help="JSON; the example of the type unless given.")
         parser.add_argument("--wait", type=float, default=15.0, help="Seconds for the result.")
@@ -39,9 +41,9 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Send them, and print one line for each."""
-        using = outbox.database()
+        using = database.alias()
         draft = _draft(options["event_type"], options["data"])
-        found = choosing.subscriptions(options["subscriptions"], all=options["all"], using=using)
+        found = arguments.subscriptions(options["subscriptions"], all=options["all"], using=using)
         if options["dry_run"]:
             for one in found:
                 self.stdout.write(f"{plain(one.name)}: {draft.event_type} would be sent.")
@@ -50,21 +52,20 @@ class Command(BaseCommand):
         for one in found:
             try:
                 with transaction.atomic(using=using):
-                    made.append(delivery := outbox.record_for(one, draft, using=using))
-                    AuditEntry.objects.using(using).note(
+                    made.append(delivery := recording.record_for(one, draft, using=using))
+                    audit_log.log(
                         "subscription.tested",
                         one,
+                        using=using,
                         by=options["by"],
                         event_type=draft.event_type,
                     )
                     if not options["here"]:
-                        transaction.on_commit(
-                            partial(workers.wake, [str(delivery.pk)]), using=using
-                        )
+                        after_commit(partial(wakeups.wake, [str(delivery.pk)]), using=using)
             except WebhooksError as error:
                 raise CommandError(str(error)) from None
         if options["here"]:
-            dispatch.drain([one.pk for one in made], using=using)
+            worker.drain([one.pk for one in made], using=using)
         ends = time.monotonic() + options["wait"]
         while not all(_is_told(one, using=using) for one in made) and time.monotonic() < ends:
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Remove deliveries and received messages that are over for longer than their retention."""
+"""Remove deliveries that are over for longer than their retention, and rows of other apps."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ...inbox import upkeep as inbox_upkeep
-from ...sending import upkeep
+from ... import extensions
+from ...sending import maintenance
 
 
 class Command(BaseCommand):
     """Remove what is old now instead of waiting for beat."""
 
     help = (
-        "Remove deliveries that are over for longer than WEBHOOKS_RETENTION_DAYS, and received "
-        "messages for longer than WEBHOOKS_INBOX_RETENTION_DAYS."
+        "Remove deliveries and, with the app inbox, received messages that are over for longer "
+        "than WEBHOOKS_RETENTION_DAYS."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -28,9 +28,14 @@ class Command(BaseCommand):
 
     def handle(self, *, dry_run: bool, max_seconds: float, **options: Any) -> None:
         """Remove them, in batches that are committed one by one."""
-        count = upkeep.prune(dry_run=dry_run, max_seconds=max_seconds)
-        received = inbox_upkeep.prune(dry_run=dry_run, max_seconds=max_seconds)
-        noun = "delivery" if count == 1 else "deliveries"
-        other = "received message" if received == 1 else "received messages"
-        verb = "would be removed" if dry_run else "removed"
-        self.stdout.write(f"{count} {noun} and {received} {other} {verb}.")
+        count = maintenance.prune(dry_run=dry_run, max_seconds=max_seconds)
+        found = [_counted(count, "delivery", "deliveries")]
+        for one in extensions.installed():
+            if one.pruned:
+                count = one.prune(dry_run=dry_run, max_seconds=max_seconds)
+                found.append(_counted(count, *one.pruned))
+        self.stdout.write(f"{' and '.join(found)} {'would be removed' if dry_run else 'removed'}.")
+
+
+def _counted(count: int, noun: str, nouns: str) -> str:
+    return f"{count} {noun if count == 1 else nouns}"

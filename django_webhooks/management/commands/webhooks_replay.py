@@ -7,16 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
-from ... import workers
+from ... import replays, times
+from ...exceptions import NothingToReplay
 from ...models import Delivery
-from ...sending import bulk_replays, outbox
-from ...sending.bulk_replays import NothingToReplay
-from ...sending.replay import Manner
-from ...sending.selection import Selection, moment
-from .. import choosing
-from ..terminal import plain
+from ...policies.cleaning import written_out as plain
+from ...replays import ReplayOptions, Selection
+from ...sending import database
+from ...sending.replays.selection import moment
+from .. import arguments
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -28,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take what is replayed, where to, how fast and why."""
-        choosing.add_arguments(parser)
+        arguments.add_arguments(parser)
         parser.add_argument("--ids", nargs="+", default=[], help="Keys of deliveries.")
         parser.add_argument("--since", help="A moment, or how long ago: 30m, 12h, 7d.")
         parser.add_argument("--until", help="A moment, or how long ago.")
@@ -49,7 +48,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Begin one bulk replay for each subscription, or one for the deliveries named."""
-        using = outbox.database()
+        using = database.alias()
         status = "" if options["status"] == "any" else options["status"]
         if options["rate"] is not None and options["rate"] < 1:
             raise CommandError("--rate is a whole number of at least 1.")
@@ -69,9 +68,11 @@ class Command(BaseCommand):
         if chosen.ids and options["endpoint"] is not None:
             raise CommandError("--endpoint is of one subscription; name that in place of --ids.")
         if chosen.ids:
-            self._begin(chosen, Manner(has_new_message_id=options["new_ids"]), options, using)
+            self._begin(
+                chosen, ReplayOptions(has_new_message_id=options["new_ids"]), options, using
+            )
             return
-        for subscription in choosing.subscriptions(
+        for subscription in arguments.subscriptions(
             options["subscriptions"], all=options["all"], using=using
         ):
             own = Selection.of({**chosen.stored, "subscription": str(subscription.pk)})
@@ -82,13 +83,13 @@ class Command(BaseCommand):
                     name = plain(subscription.name)
                     raise CommandError(f"{name} has no endpoint at position {options['endpoint']}.")
                 endpoint = found.pk
-            manner = Manner(endpoint=endpoint, has_new_message_id=options["new_ids"])
-            self._begin(own, manner, options, using, name=subscription.name)
+            replay_options = ReplayOptions(endpoint=endpoint, has_new_message_id=options["new_ids"])
+            self._begin(own, replay_options, options, using, name=subscription.name)
 
     def _begin(
         self,
         chosen: Selection,
-        manner: Manner,
+        replay_options: ReplayOptions,
         options: dict[str, Any],
         using: str,
         *,
@@ -96,15 +97,15 @@ class Command(BaseCommand):
     ) -> None:
         prefix = f"{plain(name)}: " if name else ""
         if options["dry_run"]:
-            count = bulk_replays.candidates(chosen, using=using).count()
+            count = replays.candidates(chosen, using=using).count()
             self.stdout.write(f"{prefix}{_deliveries(count)} would be replayed.")
             return
         try:
-            made = bulk_replays.start(
+            made = replays.start(
                 chosen,
                 reason=options["reason"],
                 by=options["by"],
-                manner=manner,
+                replay_options=replay_options,
                 rate=options["rate"],
                 using=using,
             )
@@ -113,7 +114,6 @@ class Command(BaseCommand):
             return
         except ValueError as error:
             raise CommandError(str(error)) from None
-        workers.begin_replay(str(made.pk))
         verb = "is" if made.total == 1 else "are"
         self.stdout.write(
             f"{prefix}{_deliveries(made.total)} {verb} replayed by bulk replay {made.pk}."
@@ -128,5 +128,5 @@ def _moment(text: str | None) -> datetime | None:
     if not text:
         return None
     if text[-1] in _UNITS and text[:-1].isdecimal():
-        return timezone.now() - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+        return times.now() - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
     return moment(text)

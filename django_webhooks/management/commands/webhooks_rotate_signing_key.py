@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import uuid
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from ...models import SigningKey, Subscription
-from ...sending import outbox
-from ..terminal import plain
+from ...models import SigningKey
+from ...policies.cleaning import written_out as plain
+from ...sending import database
+from .. import arguments
+from ..base import HidingCommand
 
 
-class Command(BaseCommand):
+class Command(HidingCommand):
     """Rotate the signing keys of some subscriptions, or of all."""
 
     help = "Give subscriptions new signing keys; the former ones go on signing for a while."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("subscriptions", nargs="*", help="Their ids.")
-        parser.add_argument("--all", action="store_true", help="All subscriptions.")
+        arguments.add_arguments(parser)
         parser.add_argument(
             "--overlap",
             type=float,
             default=None,
-            help="Seconds for which former keys go on signing; default WEBHOOKS_KEY_OVERLAP.",
+            help="Seconds for which former keys go on signing; default a day.",
         )
         parser.add_argument(
             "--kind",
@@ -48,12 +48,12 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         """Rotate, and print what each receiver needs, which is shown this once."""
-        rows = Subscription.objects.using(outbox.database())
-        if bool(subscriptions) == all:
-            raise CommandError("Name subscriptions by their ids, or say --all.")
-        found = list(rows.all() if all else rows.filter(pk__in=[_id(one) for one in subscriptions]))
-        if missing := len(set(subscriptions)) - len(found) if subscriptions else 0:
-            raise CommandError(f"{missing} of these subscriptions do not exist; nothing was done.")
+        if subscriptions and all:
+            raise CommandError("Name subscriptions, or use --all; not both.")
+        # One that is named twice is rotated once.
+        found = dict.fromkeys(
+            arguments.subscriptions(subscriptions, all=all, using=database.alias())
+        )
         for subscription in found:
             if dry_run:
                 self.stdout.write(f"{subscription.pk} {plain(subscription)}")
@@ -69,10 +69,3 @@ class Command(BaseCommand):
         verb = "would be rotated" if dry_run else "rotated"
         noun = "key" if len(found) == 1 else "keys"
         self.stdout.write(f"{len(found)} signing {noun} {verb}.")
-
-
-def _id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise CommandError(f"{text!r} is no id of a subscription.") from None

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ...sending import outbox, statistics
-from .. import choosing
+from ...sending import database
+from ...sending.figures import statistics
+from .. import arguments
 
 
 class Command(BaseCommand):
@@ -19,16 +20,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the stretch of time, the subscriptions, and the form."""
-        choosing.add_arguments(parser)
+        arguments.add_arguments(parser)
         parser.add_argument("--range", default="24h", choices=list(statistics.RANGES))
         parser.add_argument("--json", action="store_true", help="Print JSON.")
 
     def handle(self, **options: Any) -> None:
         """Print them."""
-        using = outbox.database()
+        using = database.alias()
         keys = None
         if options["subscriptions"]:
-            found = choosing.subscriptions(options["subscriptions"], all=False, using=using)
+            found = arguments.subscriptions(options["subscriptions"], all=False, using=using)
             keys = [one.pk for one in found]
         told = _told(options["range"], keys, using=using)
         if options["json"]:
@@ -57,6 +58,7 @@ def _told(range_: str, keys: Any, *, using: str) -> dict[str, Any]:
         "latency_ms": dict(zip(percentiles, figures.latency, strict=True)),
         "duration_ms": dict(zip(percentiles, figures.duration, strict=True)),
         "retries_by_reason": dict(figures.retries_by_reason),
+        "events_waiting": waiting.events,
         "due": waiting.due,
         "held": waiting.held,
         "oldest_due": waiting.oldest_due,

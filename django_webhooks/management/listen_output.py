@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from ..receiving.arrival import Arrival
+from ..policies.cleaning import written_out
+from ..receiving.observed_request import Arrival
 
 #: Lines of a body that are shown, and characters of each line.
 MAX_LINES, MAX_WIDTH = 60, 200
 
 
 def inert(text: str) -> str:
-    """Return a text with all that a terminal would act on written out, and cut to a line.
-
-    That is what Python calls not printable: control characters, marks of direction, surrogates.
-    """
-    cut = text[:MAX_WIDTH] + ("…" if len(text) > MAX_WIDTH else "")
-    return "".join(one if one.isprintable() else _escape(one) for one in cut)
+    """Return a text with all that a terminal would act on written out, and cut to a line."""
+    return written_out(text[:MAX_WIDTH] + ("…" if len(text) > MAX_WIDTH else ""))
 
 
 def for_people(arrival: Arrival) -> str:
@@ -54,7 +51,7 @@ def as_json(arrival: Arrival) -> str:
 
 
 def _lines(arrival: Arrival) -> Iterator[str]:
-    moment = datetime.fromtimestamp(arrival.at)
+    moment = datetime.fromtimestamp(arrival.at, UTC).astimezone()
     verdict = "verified" if arrival.is_verified else "refused"
     if arrival.is_repeat:
         verdict = "verified, repeat"
@@ -113,7 +110,3 @@ def _text(arrival: Arrival) -> str:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _escape(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")

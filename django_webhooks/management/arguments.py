@@ -1,4 +1,4 @@
-"""What several commands share: choose subscriptions by key, name or all."""
+"""Arguments that several commands share: subscriptions by key, name or all."""
 
 from __future__ import annotations
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from ...models import AuditEntry
+from ... import audit_log
 from ...models.reencryption import Reencrypted, reencrypt
-from ...sending import outbox
+from ...sending import database
+from ..base import HidingCommand
 
 
-class Command(BaseCommand):
+class Command(HidingCommand):
     """Re-encrypt what the database keeps, so that a former key can be removed."""
 
     help = "Re-encrypt what is kept encrypted under the first of WEBHOOKS_ENCRYPTION_KEYS."
@@ -23,12 +24,13 @@ class Command(BaseCommand):
 
     def handle(self, *, by: str, dry_run: bool, **options: Any) -> None:
         """Re-encrypt value by value; a run that was stopped goes on where it was."""
-        using = outbox.database()
+        using = database.alias()
         found = reencrypt(using=using, dry_run=dry_run, tell=self._tell)
         if not dry_run:
             # With this entry the audit trail is sealed under the current key, too.
-            AuditEntry.objects.using(using).note(
+            audit_log.log(
                 "encryption.keys_rotated",
+                using=using,
                 by=by,
                 rewritten=found.rewritten,
                 unreadable=found.unreadable,
