@@ -7,7 +7,8 @@ from pathlib import Path
 import environ
 from kombu import Queue
 
-from django_webhooks import beat
+from django_webhooks import beat, environment
+from django_webhooks.auditing import beat as auditing_beat
 
 from . import broker
 
@@ -46,6 +47,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "django_webhooks",
+    "django_webhooks.auditing",
+    "django_webhooks.inbox",
     "example_project.shop",
 ]
 MIDDLEWARE = [
@@ -56,7 +59,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django_webhooks.middleware.acting",
+    "django_webhooks.middleware.actor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -80,9 +83,9 @@ if CELERY_BROKER_URL.startswith(broker.SCHEME):
     # This broker knows neither answers between workers nor their gossip.
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_QUEUES = [Queue("default"), Queue(beat.QUEUE)]
+CELERY_TASK_QUEUES = [Queue("default"), Queue(beat.QUEUE), Queue(beat.PERIODIC_QUEUE)]
 CELERY_TASK_ROUTES = {**beat.ROUTES}
-CELERY_BEAT_SCHEDULE = {**beat.SCHEDULE}
+CELERY_BEAT_SCHEDULE = {**beat.SCHEDULE, **auditing_beat.SCHEDULE}
 CELERY_BEAT_SCHEDULE["django_webhooks.sweep"] = {
     **beat.SCHEDULE["django_webhooks.sweep"],
     "schedule": env.float("EXAMPLE_SWEEP_SECONDS", 10.0),
@@ -91,22 +94,17 @@ CELERY_BEAT_SCHEDULE["django_webhooks.check_health"] = {
     **beat.SCHEDULE["django_webhooks.check_health"],
     "schedule": env.float("EXAMPLE_CHECK_SECONDS", 5.0),
 }
-CELERY_BEAT_SCHEDULE["django_webhooks.tally"] = {
-    **beat.SCHEDULE["django_webhooks.tally"],
-    "schedule": env.float("EXAMPLE_TALLY_SECONDS", 60.0),
+CELERY_BEAT_SCHEDULE["django_webhooks.roll_up"] = {
+    **beat.SCHEDULE["django_webhooks.roll_up"],
+    "schedule": env.float("EXAMPLE_ROLL_UP_SECONDS", 60.0),
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
-# In production: WEBHOOKS_ENCRYPTION_KEYS from the environment, see webhooks_generate_key.
-WEBHOOKS_ENCRYPTION_KEYS = env.list("WEBHOOKS_ENCRYPTION_KEYS", default=[])
 # The receiver of the example listens on loopback without TLS. Leave this out in production.
-WEBHOOKS_REQUIRE_HTTPS = env.bool("WEBHOOKS_REQUIRE_HTTPS", False)
-WEBHOOKS_ALLOWED_NETWORKS = env.list("WEBHOOKS_ALLOWED_NETWORKS", default=["127.0.0.0/8"])
-WEBHOOKS_ALLOWED_PORTS = env.list("WEBHOOKS_ALLOWED_PORTS", cast=int, default=[]) or None
-WEBHOOKS_RETRY_BASE = env.float("WEBHOOKS_RETRY_BASE", 5.0)
-WEBHOOKS_RETRY_FACTOR = env.float("WEBHOOKS_RETRY_FACTOR", 6.0)
-WEBHOOKS_HEALTH_HOLD = env.float("WEBHOOKS_HEALTH_HOLD", 30.0)
-WEBHOOKS_PROBE_INTERVAL_UNHEALTHY = env.float("WEBHOOKS_PROBE_INTERVAL_UNHEALTHY", 10.0)
-WEBHOOKS_PROBE_INTERVAL = env.float("WEBHOOKS_PROBE_INTERVAL", 60.0)
+WEBHOOKS_REQUIRE_HTTPS = False
+WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+# Any setting of django_webhooks, each read as its own type. In production WEBHOOKS_ENCRYPTION_KEYS
+# is one of them, see webhooks_generate_key.
+globals().update(environment.read(env))
 EXAMPLE_SIGNING_SECRET = env.str("EXAMPLE_SIGNING_SECRET", "")

@@ -11,9 +11,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Attempt
-from . import badges, parts, timeline
+from . import badges, html, links
 from .mixins import MaskedHosts, RecordAdmin, permitted
-from .moments import moment
+from .times import moment_column
 
 MASKS = {"endpoint_host": "masked_host", "detail": "masked_detail"}
 
@@ -21,7 +21,7 @@ MASKS = {"endpoint_host": "masked_host", "detail": "masked_detail"}
 @admin.display(description=_("host"))
 def masked_host(admin: Any, attempt: Attempt) -> str:
     """Enough of the host to tell it from others."""
-    return parts.masked(attempt.endpoint_host)
+    return html.masked(attempt.endpoint_host)
 
 
 @admin.display(description=_("detail"))
@@ -61,22 +61,23 @@ class AttemptAdmin(MaskedHosts, RecordAdmin):
         "endpoint_host",
         "outcome",
         "status_code",
-        "reason",
+        "meaning",
         "detail",
         "is_late",
         "answer",
     )
 
     masked_host, masked_detail = masked_host, masked_detail
+    started = moment_column(_("started"), "started_at", ordering="pk")
 
-    @admin.display(description=_("started"), ordering="pk")
-    def started(self, attempt: Attempt) -> Any:
-        """When the request began."""
-        return moment(attempt.started_at)
+    @admin.display(description=_("reason"), empty_value="-")
+    def meaning(self, attempt: Attempt) -> str:
+        """Why it failed: the code, and what it means."""
+        return html.reason(attempt.reason)
 
     @admin.display(description=_("outcome"))
     def result(self, attempt: Attempt) -> Any:
-        """What it told, and why, in one badge."""
+        """The outcome and its reason, in one badge."""
         why = attempt.reason or str(attempt.status_code or "")
         return badges.status(attempt.outcome, badges.because(attempt.get_outcome_display(), why))
 
@@ -84,11 +85,11 @@ class AttemptAdmin(MaskedHosts, RecordAdmin):
     def delivery_link(self, attempt: Attempt) -> Any:
         """The delivery that it was made for, by the end of its message id."""
         shown = f"msg_…{attempt.delivery.message_id[-12:]}"
-        return timeline.link("delivery", attempt.delivery_id, shown)
+        return links.link(self.admin_site, "delivery", attempt.delivery_id, shown)
 
     @admin.display(description=_("answer"))
     def answer(self, attempt: Attempt) -> str:
-        """What the receiver answered, inert."""
+        """The answer of the receiver, inert."""
         headers = "\n".join(f"{name}: {value}" for name, value in attempt.response_headers.items())
         return format_html("<pre>{}\n\n{}</pre>", headers, attempt.response_body)
 

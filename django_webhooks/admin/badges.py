@@ -6,7 +6,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..models import Endpoint, Health
+from ..models import Endpoint, EndpointHealth
 
 MEDIA = {"all": ["django_webhooks/admin.css"]}
 SCRIPTS = ["django_webhooks/admin.js"]
@@ -25,9 +25,9 @@ KINDS = {
 
 def health_of(endpoint: Endpoint) -> SafeString:
     """Return the health of an endpoint as a badge."""
-    health: Health | None = getattr(endpoint, "health", None)
+    health: EndpointHealth | None = getattr(endpoint, "health", None)
     if not endpoint.is_usable:
-        return badge("disabled", _("Disabled"))
+        return badge("disabled", because(_("Disabled"), endpoint.disabled_reason))
     if health is None:
         return badge("disabled", _("Not known yet"))
     word = health.get_state_display()

@@ -9,23 +9,21 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import workers
+from .. import replays
 from ..conf import settings
+from ..exceptions import NothingToReplay
 from ..models import BulkReplay, Delivery, Endpoint, Subscription
-from ..sending import bulk_replays, outbox
-from ..sending.bulk_replays import NothingToReplay
-from ..sending.replay import Manner
-from ..sending.selection import Selection
-from . import badges, filters, parts, scope
+from ..replays import ReplayOptions, Selection
+from ..sending import database
+from . import answers, badges, filters, html, links, scope
 from .mixins import RecordAdmin, permitted, sees_hosts
-from .moments import moment
 from .replay_form import ReplayForm
+from .times import moment_column
 
 #: So far the selected deliveries are counted before they are replayed.
 COUNTED = 1_000_000
@@ -52,10 +50,17 @@ class BulkReplayAdmin(RecordAdmin):
         "reason",
         "selected",
         "sent_to",
-        "has_new_message_ids",
+        "gives_new_message_ids",
         "rate",
         "finished",
     )
+
+    recorded = moment_column(_("created"), "created_at", ordering="pk")
+    finished = moment_column(_("finished"), "finished_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may replay."""
+        return permitted(request, "replay_delivery")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkReplay]:
         """Show who is limited to some owners what they began themselves."""
@@ -64,12 +69,8 @@ class BulkReplayAdmin(RecordAdmin):
             rows = rows.filter(by=request.user.get_username())
         return rows
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Those who may replay."""
-        return permitted(request, "replay_delivery")
-
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Those who may replay, and those who may look at deliveries."""
+        """Return whether the user may replay, or look at deliveries."""
         return self.has_add_permission(request) or permitted(request, "view_delivery")
 
     def get_urls(self) -> list[Any]:
@@ -87,12 +88,12 @@ class BulkReplayAdmin(RecordAdmin):
         """Count what is selected, ask how it is to be replayed, and begin."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        using = outbox.database()
+        using = database.alias()
         try:
             chosen = _selection(request)
         except ValueError as error:
             self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(reverse("admin:django_webhooks_delivery_changelist"))
+            return links.redirect(self, "delivery")
         form = self._form(request, chosen, using=using)
         if request.method == "POST" and form.is_valid():
             chosen = _narrowed(chosen, form.cleaned_data)
@@ -102,21 +103,17 @@ class BulkReplayAdmin(RecordAdmin):
                     return answer
         elif request.method != "POST":
             chosen = _narrowed(chosen, dict(form.initial))
-        count = bulk_replays.candidates(chosen, using=using)[:COUNTED].count()
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Replay deliveries"),
-            "opts": self.opts,
-            "form": form,
-            "count": count,
-            "chosen": _words(
-                _fixed(chosen),
-                named=scope.narrow(request, Subscription.objects.using(using)),
-                sees=sees_hosts(request),
-            ),
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/django_webhooks/replay.html", context)
+        count = replays.candidates(chosen, using=using)[:COUNTED].count()
+        named = scope.narrow(request, Subscription.objects.using(using))
+        return answers.page(
+            self,
+            request,
+            "django_webhooks/replay",
+            title=_("Replay deliveries"),
+            form=form,
+            count=count,
+            chosen=_words(_fixed(chosen), named=named, sees=sees_hosts(request)),
+        )
 
     def _form(self, request: HttpRequest, chosen: Selection, *, using: str) -> ReplayForm:
         endpoints = _endpoints(request, chosen, using=using)
@@ -131,7 +128,7 @@ class BulkReplayAdmin(RecordAdmin):
             "since": chosen.since,
             "until": chosen.until,
             "endpoint": request.GET.get("to", ""),
-            "rate": settings.WEBHOOKS_REPLAY_RATE,
+            "rate": settings.WEBHOOKS_REPLAY_RATE_PER_SECOND,
         }
         return ReplayForm(initial=initial, endpoints=endpoints)
 
@@ -141,40 +138,38 @@ class BulkReplayAdmin(RecordAdmin):
         wanted = form.cleaned_data
         by = request.user.get_username()
         endpoint = UUID(wanted["endpoint"]) if wanted["endpoint"] else None
-        manner = Manner(endpoint=endpoint, has_new_message_id=wanted["has_new_message_ids"])
+        replay_options = ReplayOptions(
+            endpoint=endpoint, has_new_message_id=wanted["gives_new_message_ids"]
+        )
         try:
             with transaction.atomic(using=using):
-                made = bulk_replays.start(
+                made = replays.start(
                     chosen,
                     reason=wanted["reason"],
                     by=by,
-                    manner=manner,
+                    replay_options=replay_options,
                     rate=wanted["rate"],
                     token=wanted["token"],
                     using=using,
                 )
                 self.log_addition(request, made, "deliveries.replayed")
-                key = str(made.pk)
-                transaction.on_commit(lambda: workers.begin_replay(key), using=using)
         except NothingToReplay as error:
             form.add_error(None, str(error))
             return None
         except ValueError as error:
             form.add_error("endpoint", str(error))
             return None
-        return HttpResponseRedirect(
-            reverse("admin:django_webhooks_bulkreplay_change", args=[made.pk])
-        )
+        return links.redirect(self, "bulkreplay", "change", made.pk)
 
     def stop_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """Stop one; what was replayed stays."""
         one = self.get_object(request, str(key))
         if request.method != "POST" or one is None or not self.has_add_permission(request):
             raise PermissionDenied
-        if bulk_replays.stop(one, by=request.user.get_username()):
+        if replays.stop(one, by=request.user.get_username()):
             self.log_change(request, one, "deliveries.replay_stopped")
             self.message_user(request, _("Stopped. What was replayed stays."), messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:django_webhooks_bulkreplay_change", args=[key]))
+        return links.redirect(self, "bulkreplay", "change", key)
 
     def render_change_form(self, request: HttpRequest, context: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # passed on
         """Put the progress on the page."""
@@ -196,16 +191,6 @@ class BulkReplayAdmin(RecordAdmin):
         )
         return super().render_change_form(request, context, **kwargs)
 
-    @admin.display(description=_("created"), ordering="pk")
-    def recorded(self, one: BulkReplay) -> Any:
-        """When it was begun."""
-        return moment(one.created_at)
-
-    @admin.display(description=_("finished"))
-    def finished(self, one: BulkReplay) -> Any:
-        """When it was over."""
-        return moment(one.finished_at)
-
     @admin.display(description=_("status"))
     def state(self, one: BulkReplay) -> Any:
         """Whether it is running."""
@@ -214,18 +199,18 @@ class BulkReplayAdmin(RecordAdmin):
     @admin.display(description=_("progress"))
     def progress(self, one: BulkReplay) -> str:
         """How many of how many."""
-        words = _("%(seen)d of %(total)d, %(left_out)d left out")
-        return words % {"seen": one.seen, "total": one.total, "left_out": one.left_out}
+        words = _("%(processed)d of %(total)d, %(skipped)d skipped")
+        return words % {"processed": one.processed, "total": one.total, "skipped": one.skipped}
 
     @admin.display(description=_("selection"))
     def selected(self, one: BulkReplay) -> str:
-        """What was selected, in words."""
+        """The selection, in words."""
         words = _words(Selection.of(one.selection), named=Subscription.objects.all())
         return "; ".join(f"{name}: {value}" for name, value in words)
 
     @admin.display(description=_("sent to"))
     def sent_to(self, one: BulkReplay) -> str:
-        """Where it goes."""
+        """The endpoint that the deliveries go to."""
         return str(one.endpoint) if one.endpoint else str(_("the active endpoint"))
 
 
@@ -257,7 +242,7 @@ def _fixed(chosen: Selection) -> Selection:
 def _endpoints(request: HttpRequest, chosen: Selection, *, using: str) -> list[tuple[str, str]]:
     """Return the endpoints to choose from, where all belong to one subscription."""
     keys = (
-        bulk_replays.candidates(chosen, using=using)
+        replays.candidates(chosen, using=using)
         .values_list("subscription_id", flat=True)
         .distinct()[:2]
     )
@@ -267,7 +252,7 @@ def _endpoints(request: HttpRequest, chosen: Selection, *, using: str) -> list[t
     rows = Endpoint.objects.using(using).usable().filter(subscription_id=found[0])
     sees = sees_hosts(request)
     return [
-        (str(one.pk), parts.label(one, sees=sees))
+        (str(one.pk), html.label(one, sees=sees))
         for one in scope.narrow(request, rows, "subscription__")
     ]
 
@@ -303,10 +288,10 @@ def _words(
         elif name == "status":
             shown = str(Delivery.Status(value).label)
         elif name == "host" and not sees:
-            shown = parts.masked(shown)
+            shown = html.masked(shown)
         found.append((str(words[name]), shown))
     return found
 
 
 def _share(one: BulkReplay) -> int:
-    return min(100, round(100 * one.seen / one.total)) if one.total else 0
+    return min(100, round(100 * one.processed / one.total)) if one.total else 0

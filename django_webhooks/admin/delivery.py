@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import workers
-from ..models import Attempt, AuditEntry, Delivery, Event, Subscription
+from .. import audit_log, wakeups
+from ..models import Attempt, Delivery, Event, Subscription
+from ..models.delivery import DeliveryQuerySet
 from ..policies.ordering import EVERYTHING
-from ..sending import outbox
-from ..sending.clock import DatabaseClock
-from . import badges, filters, scope, timeline
-from .mixins import RecordAdmin, permitted, sees_hosts
-from .moments import moment
+from ..sending import database
+from ..sending.database import DatabaseClock
+from . import answers, badges, filters, html, links, scope, timeline
+from .mixins import RecordAdmin, needs, sees_hosts
+from .scope import key_of
+from .times import moment_column
 
 #: Deliveries that are named one by one in the address of a page.
 NAMED = 200
@@ -48,6 +50,7 @@ class DeliveryAdmin(RecordAdmin):
     ]
     list_filter = [
         filters.StatusFilter,
+        filters.ReplayedFilter,
         filters.RecentFilter,
         filters.DeliveryEventTypeFilter,
         filters.SubscriptionFilter,
@@ -71,7 +74,8 @@ class DeliveryAdmin(RecordAdmin):
         "in_order",
         "subscription",
         "state",
-        "reason",
+        "why",
+        "cancelled_by",
         "attempts_made",
         "due",
         "recorded",
@@ -81,11 +85,18 @@ class DeliveryAdmin(RecordAdmin):
         "sent_to",
     )
 
+    has_replay_permission = needs("replay_delivery")
+    has_cancel_permission = needs("cancel_delivery")
+
+    due = moment_column(_("due"), "due_at")
+    recorded = moment_column(_("recorded"), "created_at", ordering="pk")
+    finished = moment_column(_("finished"), "finished_at")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Leave the bodies where they are."""
-        related = super().get_queryset(request).select_related("event", "subscription")
-        found: QuerySet[Delivery] = related.defer("event__body")
-        return found
+        rows = cast(DeliveryQuerySet, super().get_queryset(request)).with_arrival()
+        found: QuerySet[Delivery] = rows.select_related("event", "subscription")
+        return found.defer("event__body")
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         """Offer no search by host to those who do not see hosts."""
@@ -102,12 +113,12 @@ class DeliveryAdmin(RecordAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if (key := self.key_of(term)) is not None:
+        if (key := key_of(term)) is not None:
             found = Q(pk=key) | Q(event_id=key)
             return queryset.filter(found), False
         using = queryset.db
         # One way after the other: conditions joined by OR would read the whole table.
-        # What others have is no reason to look no further: that would tell that they have it.
+        # The search goes on past events of other owners: an end would tell that they exist.
         events = scope.narrow(request, Event.objects.using(using).filter(idempotency_key=term))
         if keys := list(events.values_list("pk", flat=True)[:NAMED]):
             return queryset.filter(event_id__in=keys), False
@@ -119,13 +130,10 @@ class DeliveryAdmin(RecordAdmin):
         named = list(scope.narrow(request, subscriptions).values_list("pk", flat=True)[:1000])
         return queryset.filter(subscription_id__in=named), False
 
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may send again; the rows themselves are never changed."""
-        return permitted(request, "replay_delivery")
-
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may call deliveries off."""
-        return permitted(request, "cancel_delivery")
+    def has_bulk_replay_permission(self, request: HttpRequest) -> bool:
+        """Say whether the site also has the page that asks what a replay has to know."""
+        has_page = bool(links.address(self.admin_site, "bulkreplay", "add"))
+        return has_page and self.has_replay_permission(request)
 
     def render_change_form(self, request: HttpRequest, context: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # passed on
         """Put the sentence and the timeline on the page."""
@@ -144,7 +152,7 @@ class DeliveryAdmin(RecordAdmin):
 
     @admin.display(description=_("message id"))
     def short_id(self, delivery: Delivery) -> Any:
-        """What the receiver sees as webhook-id; its end, since it begins with the time."""
+        """The end of the ``webhook-id``, which begins with the time."""
         whole = delivery.message_id
         return format_html(
             '<span class="webhooks-id" title="{}">msg_…{}</span>', whole, whole[-12:]
@@ -153,63 +161,51 @@ class DeliveryAdmin(RecordAdmin):
     @admin.display(description=_("event"))
     def event_link(self, delivery: Delivery) -> Any:
         """The event, which may have other deliveries."""
-        return timeline.link("event", delivery.event_id, delivery.event.message_id)
+        return links.link(self.admin_site, "event", delivery.event_id, delivery.event.message_id)
 
     @admin.display(description=_("event type"))
     def event_type(self, delivery: Delivery) -> str:
-        """What happened."""
+        """The type of its event."""
         return delivery.event.type
 
     @admin.display(description=_("idempotency key"))
     def idempotency_key(self, delivery: Delivery) -> str:
-        """What the project named it by."""
+        """The key by which the project named the event."""
         return delivery.event.idempotency_key or "-"
 
     @admin.display(description=_("ordering key"))
     def in_order(self, delivery: Delivery) -> str:
-        """What it waits its turn with, or that it waits for none."""
+        """The ordering key, and whether the delivery waits its turn."""
         key = delivery.event.ordering_key or "-"
-        if delivery.ordering_key == EVERYTHING:
+        if delivery.partition == EVERYTHING:
             return gettext("%(key)s (all of the subscription, in order)") % {"key": key}
-        if delivery.ordering_key:
+        if delivery.partition:
             return gettext("%(key)s (in order)") % {"key": key}
         return key
 
     @admin.display(description=_("status"))
     def result(self, delivery: Delivery) -> Any:
-        """What became of it, and why, in one badge."""
-        return badges.status(
-            delivery.status, badges.because(delivery.get_status_display(), delivery.reason)
-        )
+        """Its status, and why it has that, in one badge."""
+        return _badge(delivery, delivery.reason)
 
     @admin.display(description=_("status"))
     def state(self, delivery: Delivery) -> Any:
-        """What became of it, as a badge."""
-        return badges.status(delivery.status, delivery.get_status_display())
+        """Its status, as a badge."""
+        return _badge(delivery)
+
+    @admin.display(description=_("reason"), empty_value="-")
+    def why(self, delivery: Delivery) -> str:
+        """Why the last attempt failed, or why it is over: the code, and what it means."""
+        return html.reason(delivery.reason)
 
     @admin.display(description=_("sent to"), empty_value="-")
     def sent_to(self, delivery: Delivery) -> Any:
         """The endpoint that it was meant for."""
         if delivery.endpoint is None:
             return _("the active endpoint")
-        return timeline.link("endpoint", delivery.endpoint_id, str(delivery.endpoint))
+        return links.link(self.admin_site, "endpoint", delivery.endpoint_id, str(delivery.endpoint))
 
-    @admin.display(description=_("due"))
-    def due(self, delivery: Delivery) -> Any:
-        """When it is tried next."""
-        return moment(delivery.due_at)
-
-    @admin.display(description=_("recorded"), ordering="pk")
-    def recorded(self, delivery: Delivery) -> Any:
-        """When it was recorded."""
-        return moment(delivery.created_at)
-
-    @admin.display(description=_("finished"))
-    def finished(self, delivery: Delivery) -> Any:
-        """When it was over."""
-        return moment(delivery.finished_at)
-
-    @admin.action(description=_("Replay selected deliveries"), permissions=["replay"])
+    @admin.action(description=_("Replay selected deliveries"), permissions=["bulk_replay"])
     def replay_deliveries(
         self, request: HttpRequest, queryset: QuerySet[Delivery]
     ) -> HttpResponse | None:
@@ -233,25 +229,23 @@ class DeliveryAdmin(RecordAdmin):
                 )  # fmt: skip
                 return None
             asked = {"ids": ",".join(one.hex for one in ids)}
-        address = reverse("admin:django_webhooks_bulkreplay_add")
+        address = links.address(self.admin_site, "bulkreplay", "add")
         return HttpResponseRedirect(f"{address}?{urlencode(asked)}")
 
     @admin.action(description=_("Try selected deliveries now"), permissions=["replay"])
     def try_now(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         """Let workers attempt those that wait for a moment."""
-        using = outbox.database()
+        using = database.alias()
         now = DatabaseClock(using=using)()
         keys = list(queryset.order_by().values_list("pk", flat=True))
         count = Delivery.objects.using(using).filter(pk__in=keys).try_now(now)
         if count:
             self._note(request, "deliveries.tried_now", keys, count)
-            workers.wake([])
+            wakeups.wake([])
         message = ngettext(
             "%(count)d delivery is tried now.", "%(count)d deliveries are tried now.", count
         )
-        self.message_user(
-            request, message % {"count": count}, messages.SUCCESS if count else messages.WARNING
-        )
+        answers.tell(self, request, message, count)
         if held := queryset.waiting().filter(due_at__isnull=True).count():  # type: ignore[attr-defined]  # a named set
             message = ngettext(
                 "%(count)d waits for its subscription rather than for a moment; its page says why.",
@@ -264,24 +258,27 @@ class DeliveryAdmin(RecordAdmin):
     @admin.action(description=_("Cancel selected deliveries"), permissions=["cancel"])
     def cancel_deliveries(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         """End those that wait; they can be replayed."""
-        using = outbox.database()
+        using = database.alias()
         keys = list(queryset.order_by().values_list("pk", flat=True))
         rows = Delivery.objects.using(using).filter(pk__in=keys)
-        count = rows.cancel(f"by {request.user.get_username()}"[:40])
+        count = rows.cancel(by=request.user.get_username())
         if count:
             self._note(request, "deliveries.cancelled", keys, count)
         message = ngettext(
             "%(count)d delivery cancelled.", "%(count)d deliveries cancelled.", count
         )
-        self.message_user(
-            request, message % {"count": count}, messages.SUCCESS if count else messages.WARNING
-        )
+        answers.tell(self, request, message, count)
 
     def _note(self, request: HttpRequest, action: str, keys: list[Any], count: int) -> None:
         by = request.user.get_username()
         shown = [str(key) for key in keys[:NAMED]]
-        AuditEntry.objects.using(outbox.database()).note(
-            action, by=by, count=count, deliveries=shown
-        )
+        audit_log.log(action, using=database.alias(), by=by, count=count, deliveries=shown)
         for delivery in Delivery.objects.filter(pk__in=keys[:NAMED]):
             self.log_change(request, delivery, action)
+
+
+def _badge(delivery: Delivery, reason: str = "") -> SafeString:
+    is_given_up = delivery.status == Delivery.Status.GIVEN_UP
+    if is_given_up and getattr(delivery, "arrived_otherwise_at", None) is not None:
+        return badges.badge("disabled", gettext("Given up, arrived by a replay"))
+    return badges.status(delivery.status, badges.because(delivery.get_status_display(), reason))

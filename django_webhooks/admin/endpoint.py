@@ -7,16 +7,15 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from ..models import Endpoint, Health, Probe
-from ..sending import probes
-from . import badges, parts, trail
-from .mixins import MaskedHosts, RecordAdmin, permitted, sees_hosts
+from ..models import Endpoint, EndpointHealth, Probe
+from ..sending import health_checks
+from . import action_log, answers, badges, html, links
+from .mixins import HostColumns, MaskedHosts, RecordAdmin, SwitchColumns, needs, sees_hosts
+from .times import moment_column
 
 
 class PinForm(forms.Form):
@@ -31,7 +30,7 @@ class PinForm(forms.Form):
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(MaskedHosts, RecordAdmin):
+class EndpointAdmin(HostColumns, SwitchColumns, MaskedHosts, RecordAdmin):
     """Watch endpoints, and act on them; they are edited in their subscription."""
 
     empty_list = _(
@@ -76,6 +75,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         "pinned_by",
         "disabled",
         "disabled_reason",
+        "disabled_by",
         "deliveries",
         "recent_probes",
         "recent_switches",
@@ -85,32 +85,16 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         """Read subscription and health with each row."""
         return super().get_queryset(request).select_related("subscription", "health")
 
-    def has_pin_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may decide where the traffic goes."""
-        return permitted(request, "pin_endpoint")
+    has_pin_permission = needs("pin_endpoint")
+    has_probe_permission = needs("probe_endpoint")
+    # Users who may change endpoints elsewhere may act on them.
+    has_operate_permission = needs("change_endpoint")
 
-    def has_probe_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may have endpoints asked."""
-        return permitted(request, "probe_endpoint")
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may act on endpoints: those who may change them elsewhere."""
-        return request.user.has_perm(f"{self.opts.app_label}.change_endpoint")
-
-    @admin.display(description=_("host"))
-    def host_name(self, endpoint: Endpoint) -> str:
-        """The part of the URL that is no secret."""
-        return endpoint.host
-
-    @admin.display(description=_("host"))
-    def masked_host(self, endpoint: Endpoint) -> str:
-        """Enough of it to tell it from others."""
-        return parts.masked(endpoint.host)
-
-    @admin.display(description=_("last switches"))
-    def masked_switches(self, endpoint: Endpoint) -> str:
-        """How the active endpoint of its subscription changed."""
-        return parts.switches(endpoint.subscription, show=parts.masked)
+    hold = moment_column(_("held until"), "health.hold_until")
+    last_success = moment_column(_("last success"), "health.succeeded_at")
+    last_failure = moment_column(_("last failure"), "health.failed_at")
+    last_probe = moment_column(_("last probe"), "health.probed_at")
+    disabled = moment_column(_("disabled"), "disabled_at")
 
     @admin.display(description=_("place"), ordering="position")
     def role(self, endpoint: Endpoint) -> str:
@@ -120,7 +104,7 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
     @admin.display(description=_("active"))
     def mark(self, endpoint: Endpoint) -> str:
         """Whether deliveries go there, and whether somebody asked for it."""
-        return parts.mark(endpoint) or "-"
+        return html.mark(endpoint) or "-"
 
     @admin.display(description=_("health"), ordering="health__state")
     def health_badge(self, endpoint: Endpoint) -> str:
@@ -130,44 +114,17 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
     @admin.display(description=_("since"))
     def since(self, endpoint: Endpoint) -> str:
         """Since when it has been as it is."""
-        health = parts.health_of(endpoint)
-        return parts.moment((health.failing_since or health.since) if health else None)
-
-    @admin.display(description=_("held until"))
-    def hold(self, endpoint: Endpoint) -> str:
-        """Before which moment it is not tried."""
-        health = parts.health_of(endpoint)
-        return parts.moment(health.hold_until if health else None)
-
-    @admin.display(description=_("last success"))
-    def last_success(self, endpoint: Endpoint) -> str:
-        """When a delivery arrived, to a few seconds."""
-        health = parts.health_of(endpoint)
-        return parts.moment(health.succeeded_at if health else None)
-
-    @admin.display(description=_("last failure"))
-    def last_failure(self, endpoint: Endpoint) -> str:
-        """When a delivery failed for its fault."""
-        health = parts.health_of(endpoint)
-        return parts.moment(health.failed_at if health else None)
-
-    @admin.display(description=_("last probe"))
-    def last_probe(self, endpoint: Endpoint) -> str:
-        """When it was last probed."""
-        health = parts.health_of(endpoint)
-        return parts.moment(health.probed_at if health else None)
+        health = html.health_of(endpoint)
+        return html.moment((health.failing_since or health.since) if health else None)
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, endpoint: Endpoint) -> str:
-        """Those that were attempted there."""
-        address = reverse("admin:django_webhooks_delivery_changelist")
+        """A link to the deliveries that were attempted there."""
+        address = links.address(self.admin_site, "delivery")
+        if not address:
+            return "-"
         shown = _("those that were attempted there")
         return format_html('<a href="{}?endpoint={}">{}</a>', address, endpoint.pk, shown)
-
-    @admin.display(description=_("disabled"))
-    def disabled(self, endpoint: Endpoint) -> str:
-        """Since when nothing is sent to it."""
-        return parts.moment(endpoint.disabled_at)
 
     @admin.display(description=_("last probes"))
     def masked_probes(self, endpoint: Endpoint) -> str:
@@ -177,13 +134,13 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
     @admin.display(description=_("last probes"))
     def recent_probes(self, endpoint: Endpoint, *, sees: bool = True) -> str:
         """The health timeline."""
-        found = Probe.objects.filter(endpoint=endpoint).order_by("-pk")[: parts.SHOWN]
+        found = Probe.objects.filter(endpoint=endpoint).order_by("-pk")[: html.SHOWN]
         headings = [_("When"), _("Kind"), _("Result"), _("Duration"), _("Detail")]
-        return parts.table(
+        return html.table(
             headings,
             (
                 (
-                    parts.moment(one.started_at),
+                    html.moment(one.started_at),
                     one.get_kind_display(),
                     badges.badge("healthy", str(_("ok")))
                     if one.succeeded
@@ -195,21 +152,16 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
             ),
         )
 
-    @admin.display(description=_("last switches"))
-    def recent_switches(self, endpoint: Endpoint) -> str:
-        """How the active endpoint of its subscription changed."""
-        return parts.switches(endpoint.subscription)
-
     @admin.action(description=_("Probe now"), permissions=["probe"])
     def probe_now(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         """Ask the endpoints whether they are alive, and say what they answer."""
         keys = list(queryset.filter(disabled_at__isnull=True).values_list("pk", flat=True))
-        count = probes.check_all(using=queryset.db, endpoints=keys)
+        count = health_checks.check_all(using=queryset.db, endpoints=keys)
         for endpoint in queryset.filter(pk__in=keys):
-            trail.note(self, request, endpoint, "endpoint.probed")
+            action_log.log(self, request, endpoint, "endpoint.probed")
         bad = [
             one
-            for one in Health.objects.using(queryset.db).filter(pk__in=keys)
+            for one in EndpointHealth.objects.using(queryset.db).filter(pk__in=keys)
             if (last := Probe.objects.filter(endpoint=one.pk).order_by("-pk").first())
             and not last.succeeded
         ]
@@ -235,17 +187,20 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
                 reason = form.cleaned_data["reason"]
                 endpoint.pin(reason, by=request.user.get_username())
                 self.log_change(request, endpoint, "endpoint.pinned")
-            self._tell(request, "pinned", len(usable))
+            words = ngettext(
+                "%(count)d endpoint pinned.", "%(count)d endpoints pinned.", len(usable)
+            )
+            answers.tell(self, request, words, len(usable))
             return None
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Pin endpoints"),
-            "opts": self.opts,
-            "endpoints": [(one, parts.label(one, sees=sees_hosts(request))) for one in endpoints],
-            "form": form,
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/django_webhooks/pin.html", context)
+        return answers.page(
+            self,
+            request,
+            "django_webhooks/pin",
+            title=_("Pin endpoints"),
+            endpoints=[(one, html.label(one, sees=sees_hosts(request))) for one in endpoints],
+            form=form,
+            action_checkbox_name=ACTION_CHECKBOX_NAME,
+        )
 
     @admin.action(description=_("Lift the pin"), permissions=["pin"])
     def unpin(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
@@ -254,7 +209,8 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         for endpoint in pinned:
             endpoint.unpin(by=request.user.get_username())
             self.log_change(request, endpoint, "endpoint.unpinned")
-        self._tell(request, "unpinned", len(pinned))
+        words = ngettext("%(count)d pin lifted.", "%(count)d pins lifted.", len(pinned))
+        answers.tell(self, request, words, len(pinned))
 
     @admin.action(description=_("Enable selected endpoints"), permissions=["operate"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
@@ -263,27 +219,17 @@ class EndpointAdmin(MaskedHosts, RecordAdmin):
         for endpoint in found:
             endpoint.enable()
             self.log_change(request, endpoint, "endpoint.enabled")
-        self._tell(request, "enabled", len(found))
+        words = ngettext("%(count)d endpoint enabled.", "%(count)d endpoints enabled.", len(found))
+        answers.tell(self, request, words, len(found))
 
     @admin.action(description=_("Disable selected endpoints"), permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         """Send nothing to them any more."""
         found = list(queryset.filter(disabled_at__isnull=True))
         for endpoint in found:
-            endpoint.disable(f"by {request.user.get_username()}")
+            endpoint.disable(by=request.user.get_username())
             self.log_change(request, endpoint, "endpoint.disabled")
-        self._tell(request, "disabled", len(found))
-
-    def _tell(self, request: HttpRequest, done: str, count: int) -> None:
-        sentence = {
-            "pinned": ngettext("%(count)d endpoint pinned.", "%(count)d endpoints pinned.", count),
-            "unpinned": ngettext("%(count)d pin lifted.", "%(count)d pins lifted.", count),
-            "enabled": ngettext(
-                "%(count)d endpoint enabled.", "%(count)d endpoints enabled.", count
-            ),
-            "disabled": ngettext(
-                "%(count)d endpoint disabled.", "%(count)d endpoints disabled.", count
-            ),
-        }[done]
-        level = messages.SUCCESS if count else messages.WARNING
-        self.message_user(request, sentence % {"count": count}, level)
+        words = ngettext(
+            "%(count)d endpoint disabled.", "%(count)d endpoints disabled.", len(found)
+        )
+        answers.tell(self, request, words, len(found))

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import catalog
-from ..models import Delivery, Subscription
-from ..sending import outbox
-from ..sending.selection import Selection
+from .. import catalog, times
+from ..models import Delivery, Event, Subscription
+from ..policies.reasons import HttpReason, Reason
+from ..sending import database
+from ..sending.replays import ARRIVED, NOT_ARRIVED, Selection
 from . import scope
-from .moments import exactly, written
+from .scope import key_of
+from .times import exactly, written
 
 #: Subscriptions that are offered at the most; others are found by their name.
 OFFERED = 50
@@ -32,22 +32,10 @@ RANGES = {
     "30d": (_("Last 30 days"), timedelta(days=30)),
 }
 
-#: The usual reasons.
+#: All reasons, and the statuses that are usual.
 REASONS = [
-    "timeout",
-    "connect_timeout",
-    "connection",
-    "dns",
-    "tls",
-    "protocol",
-    "redirect",
-    "blocked",
-    "receiver_refused",
-    "internal",
-    "expired",
-    "loop",
-    "subscription_deleted",
-    *(f"http_{code}" for code in (400, 401, 403, 404, 410, 429, 500, 502, 503, 504)),
+    *Reason,
+    *(HttpReason(status) for status in (400, 401, 403, 404, 410, 429, 500, 502, 503, 504)),
 ]
 
 
@@ -71,6 +59,23 @@ class EventTypeFilter(admin.SimpleListFilter):
         return queryset.filter(**{self.path: value}) if value else queryset
 
 
+class FanOutFilter(admin.SimpleListFilter):
+    """Events whose deliveries are not all made; one index holds them all."""
+
+    title = _("fan-out")
+    parameter_name = "fan_out"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Offer what an event may wait in."""
+        return [(str(value), name) for value, name in Event.FanOut.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the events that are there."""
+        value = self.value()
+        known = {str(one) for one in Event.FanOut.values}
+        return queryset.filter(fan_out=int(value)) if value in known else queryset
+
+
 class SelectionFilter(admin.SimpleListFilter):
     """One field of a selection of deliveries."""
 
@@ -87,7 +92,7 @@ class SelectionFilter(admin.SimpleListFilter):
 
 
 class StatusFilter(SelectionFilter):
-    """What became of them."""
+    """The status of deliveries."""
 
     title = _("status")
     parameter_name = "status"
@@ -95,6 +100,20 @@ class StatusFilter(SelectionFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         """Offer each status."""
         return Delivery.Status.choices
+
+
+class ReplayedFilter(SelectionFilter):
+    """Whether the event of what was given up arrived after all."""
+
+    title = _("replays")
+    parameter_name = "replayed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        """Offer both."""
+        return [
+            (NOT_ARRIVED, _("Given up, and not arrived since")),
+            (ARRIVED, _("Arrived by a replay")),
+        ]
 
 
 class DeliveryEventTypeFilter(SelectionFilter):
@@ -113,11 +132,11 @@ class SubscriptionFilter(SelectionFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Offer the first by name, and the one that was asked for."""
-        rows = scope.narrow(request, Subscription.objects.using(outbox.database()))
+        rows = scope.narrow(request, Subscription.objects.using(database.alias()))
         found = [(str(key), name) for key, name in rows.values_list("pk", "name")[:OFFERED]]
         asked = request.GET.get(str(self.parameter_name), "")
-        if _is_key(asked) and asked not in dict(found):
-            others = rows.filter(pk=asked).values_list("pk", "name")
+        if (key := key_of(asked)) is not None and str(key) not in dict(found):
+            others = rows.filter(pk=key).values_list("pk", "name")
             found += [(str(key), name) for key, name in others]
         return found
 
@@ -231,23 +250,12 @@ class RecentFilter(admin.SimpleListFilter):
         value = self.value()
         if value not in RANGES:
             return queryset
-        since = timezone.now() - RANGES[value][1]
+        since = times.now() - RANGES[value][1]
         return queryset & Selection(since=since).deliveries(using=queryset.db)
 
 
-#: Parameters of the deliveries' list that are fields of a selection.
-FIELDS = (
-    "status",
-    "event_type",
-    "subscription",
-    "endpoint",
-    "host",
-    "reason",
-    "bulk_replay",
-    "status_code",
-    "since",
-    "until",
-)
+#: Parameters of the deliveries' list that are fields of a selection: all that can be typed.
+FIELDS = tuple(one.name for one in fields(Selection) if one.name not in ("ids", "owners"))
 
 
 def selection(params: Mapping[str, Any]) -> Selection:
@@ -258,15 +266,7 @@ def selection(params: Mapping[str, Any]) -> Selection:
     values = {name: params[name] for name in FIELDS if params.get(name)}
     found = Selection.of(values)
     if (recent := params.get("recent")) in RANGES:
-        since = timezone.now() - RANGES[str(recent)][1]
+        since = times.now() - RANGES[str(recent)][1]
         # The list keeps to both.
         found = replace(found, since=max(since, found.since or since))
     return found
-
-
-def _is_key(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

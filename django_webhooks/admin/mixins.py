@@ -1,24 +1,54 @@
-"""What several admins share: records that nobody edits, and search by message id."""
+"""Parts of several admins: records that nobody edits, and search by message id."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
+from ..models import Endpoint, Subscription
+from . import html
 from .badges import MEDIA, SCRIPTS
 from .paging import BoundedPaginator
-from .scope import Scoped
+from .scope import Scoped, key_of
+
+
+class HostColumns:
+    """The host of an endpoint, open and masked."""
+
+    @admin.display(description=_("host"))
+    def host_name(self, endpoint: Endpoint) -> str:
+        """The part of the URL that is no secret."""
+        return endpoint.host
+
+    @admin.display(description=_("host"))
+    def masked_host(self, endpoint: Endpoint) -> str:
+        """Enough of it to tell it from others."""
+        return html.masked(endpoint.host)
+
+
+class SwitchColumns:
+    """The last switches of a subscription, or of that of an endpoint, open and masked."""
+
+    @admin.display(description=_("last switches"))
+    def recent_switches(self, row: Subscription | Endpoint) -> str:
+        """How the active endpoint changed."""
+        return html.switches(_subscription(row))
+
+    @admin.display(description=_("last switches"))
+    def masked_switches(self, row: Subscription | Endpoint) -> str:
+        """How the active endpoint changed, with enough of each host to tell it from others."""
+        return html.switches(_subscription(row), show=html.masked)
 
 
 class MaskedHosts:
     """Show hosts to those who may see them, and to others enough to tell them apart.
 
-    That is who may change endpoints, or has the permission ``see_hosts``.
+    The former may change endpoints, or have the permission ``see_hosts``.
     """
 
     #: Fields that show hosts, with the ones that stand in for them.
@@ -57,9 +87,18 @@ def sees_hosts(request: HttpRequest) -> bool:
     return any(request.user.has_perm(one) for one in wanted)
 
 
-def permitted(request: HttpRequest, codename: str) -> bool:
-    """Say whether the user has a permission of this app."""
-    return bool(request.user.has_perm(f"django_webhooks.{codename}"))
+def permitted(request: HttpRequest, codename: str, *, app: str = "django_webhooks") -> bool:
+    """Say whether the user has a permission of an app, by its label."""
+    return bool(request.user.has_perm(f"{app}.{codename}"))
+
+
+def needs(codename: str) -> Callable[[Any, HttpRequest], bool]:
+    """Return a ``has_…_permission`` of an admin: whether the user has a permission of its app."""
+
+    def is_permitted(admin: Any, request: HttpRequest) -> bool:
+        return permitted(request, codename, app=admin.opts.app_label)
+
+    return is_permitted
 
 
 class RecordAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]  # generic for type checkers alone
@@ -85,6 +124,10 @@ class RecordAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]  # generi
         """Nobody: the app writes them."""
         return False
 
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Show them in the index to users who may look at them."""
+        return self.has_view_permission(request)
+
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nobody: they say what happened."""
         return False
@@ -98,19 +141,12 @@ class RecordAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]  # generi
     ) -> tuple[QuerySet[Any], bool]:
         """Find by message id (``msg_…``), by the record's own id, or by ``search_fields``."""
         term = search_term.strip()
-        key = self.key_of(term)
+        key = key_of(term)
         if key is None:
             return super().get_search_results(request, queryset, search_term)
         path = self.event_key if term.startswith("msg_") else "pk"
         return queryset.filter(**{path: key}), False
 
-    def key_of(self, term: str) -> uuid.UUID | None:
-        """Return the key that a message id or an id says, or None for any other text."""
-        return _uuid(term.removeprefix("msg_"))
 
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
+def _subscription(row: Subscription | Endpoint) -> Subscription:
+    return row.subscription if isinstance(row, Endpoint) else row

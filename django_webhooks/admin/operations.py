@@ -14,23 +14,30 @@ from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import catalog, workers
+from .. import catalog, times, wakeups
+from ..commits import after_commit
 from ..exceptions import WebhooksError
 from ..models import Endpoint, Probe, Subscription
-from ..sending import outbox, probes
-from ..sending.fan_out import Draft
-from . import parts, rotation, trail
+from ..sending import database, health_checks, recording
+from ..sending.recording import Draft
+from . import action_log, html, links, rotation
 from .mixins import sees_hosts
 
 _TEXT = {"class": "vTextField"}
 
 
-class TestForm(forms.Form):
+class OperationForm(forms.Form):
+    """The questions of an operation about one subscription; by itself it asks nothing."""
+
+    def __init__(self, *args: Any, request: HttpRequest, row: Subscription, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class TestForm(OperationForm):
     """A test event: what kind, and with what data."""
 
     event_type = forms.ChoiceField(
@@ -49,7 +56,7 @@ class TestForm(forms.Form):
         chosen = request.GET.get("event_type") or (types[0].name if types else "")
         example = next((one.example for one in types if one.name == chosen), None)
         kwargs.setdefault("initial", {"event_type": chosen, "payload": example or {}})
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, request=request, row=row, **kwargs)
         field: Any = self.fields["event_type"]
         field.choices = [(one.name, one.name) for one in types]
         # Written out, so that it can be edited line by line.
@@ -57,23 +64,13 @@ class TestForm(forms.Form):
         entered.prepare_value = _lines
 
 
-class PauseForm(forms.Form):
+class PauseForm(OperationForm):
     """Why nothing is sent."""
 
     reason = forms.CharField(label=_("Reason"), max_length=150, widget=forms.TextInput(attrs=_TEXT))
 
-    def __init__(self, *args: Any, request: HttpRequest, row: Subscription, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
 
-
-class PlainForm(forms.Form):
-    """Nothing to be asked."""
-
-    def __init__(self, *args: Any, request: HttpRequest, row: Subscription, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-
-
-class PinForm(forms.Form):
+class PinForm(OperationForm):
     """Which endpoint gets everything, and why."""
 
     endpoint = forms.ChoiceField(label=_("Endpoint"))
@@ -85,12 +82,10 @@ class PinForm(forms.Form):
     )
 
     def __init__(self, *args: Any, request: HttpRequest, row: Subscription, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, request=request, row=row, **kwargs)
         field: Any = self.fields["endpoint"]
         usable = [one for one in row.endpoints.all() if one.is_usable]
-        field.choices = [
-            (str(one.pk), parts.label(one, sees=sees_hosts(request))) for one in usable
-        ]
+        field.choices = [(str(one.pk), html.label(one, sees=sees_hosts(request))) for one in usable]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,31 +101,31 @@ class Operation:
     submit: Any
     permission: str
     run: Callable[[ModelAdmin[Any], HttpRequest, Subscription, Any], HttpResponse | None]
-    form: Callable[..., forms.Form] = PlainForm
+    form: Callable[..., forms.Form] = OperationForm
     applies: Callable[[Subscription], bool] = lambda row: True
 
 
 def _test(
     admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any
 ) -> HttpResponse | None:
-    using = outbox.database()
+    using = database.alias()
     data = form.cleaned_data["payload"]
     draft = Draft(event_type=form.cleaned_data["event_type"], data={} if data is None else data)
     try:
         with transaction.atomic(using=using):
-            made = outbox.record_for(row, draft, using=using)
+            made = recording.record_for(row, draft, using=using)
             ids = [str(made.pk)]
-            transaction.on_commit(lambda: workers.wake(ids), using=using)
+            after_commit(lambda: wakeups.wake(ids), using=using)
     except WebhooksError as error:
         form.add_error("payload", str(error))
         return None
-    trail.note(admin, request, row, "subscription.tested", event_type=draft.event_type)
-    return HttpResponseRedirect(reverse("admin:django_webhooks_delivery_change", args=[made.pk]))
+    action_log.log(admin, request, row, "subscription.tested", event_type=draft.event_type)
+    return links.redirect(admin, "delivery", "change", made.pk)
 
 
 def _pause(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any) -> None:
     reason = form.cleaned_data["reason"]
-    row.pause(f"{reason} ({request.user.get_username()})")
+    row.pause(reason, by=request.user.get_username())
     admin.log_change(request, row, "subscription.paused")
     admin.message_user(
         request, gettext("Paused. What happens meanwhile is recorded and waits."), messages.SUCCESS
@@ -140,7 +135,7 @@ def _pause(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form
 def _resume(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any) -> None:
     row.resume()
     admin.log_change(request, row, "subscription.resumed")
-    transaction.on_commit(lambda: workers.wake([]), using=outbox.database())
+    after_commit(lambda: wakeups.wake([]), using=database.alias())
     admin.message_user(request, gettext("Resumed. What waited is sent now."), messages.SUCCESS)
 
 
@@ -162,9 +157,9 @@ def _unpin(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form
 
 
 def _probe(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any) -> None:
-    using = outbox.database()
+    using = database.alias()
     keys = [one.pk for one in row.endpoints.all() if one.is_usable]
-    count = probes.check_all(using=using, endpoints=keys)
+    count = health_checks.check_all(using=using, endpoints=keys)
     for endpoint in Endpoint.objects.using(using).filter(pk__in=keys).order_by("position"):
         last = Probe.objects.using(using).filter(endpoint=endpoint).order_by("-pk").first()
         if last is None:
@@ -172,14 +167,14 @@ def _probe(admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form
         words = gettext("%(endpoint)s: well, %(duration)d ms.") if last.succeeded else gettext(
             "%(endpoint)s: failed (%(reason)s) after %(duration)d ms."
         )  # fmt: skip
-        shown = parts.label(endpoint, sees=sees_hosts(request))
+        shown = html.label(endpoint, sees=sees_hosts(request))
         admin.message_user(
             request,
             words % {"endpoint": shown, "reason": last.reason, "duration": last.duration_ms},
             messages.SUCCESS if last.succeeded else messages.WARNING,
         )
     message = ngettext("%(count)d endpoint probed.", "%(count)d endpoints probed.", count)
-    trail.note(admin, request, row, "subscription.probed", count=count)
+    action_log.log(admin, request, row, "subscription.probed", count=count)
     admin.message_user(request, message % {"count": count})
 
 
@@ -192,8 +187,8 @@ def _rotate(
 def _replay(
     admin: ModelAdmin[Any], request: HttpRequest, row: Subscription, form: Any
 ) -> HttpResponse:
-    address = reverse("admin:django_webhooks_bulkreplay_add")
-    since = timezone.localtime(timezone.now() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    address = links.address(admin.admin_site, "bulkreplay", "add")
+    since = timezone.localtime(times.now() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")
     asked = {"subscription": row.pk, "status": "given_up", "since": since}
     return HttpResponseRedirect(f"{address}?{urlencode(asked)}")
 

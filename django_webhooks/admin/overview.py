@@ -9,36 +9,34 @@ from uuid import UUID
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import Delivery, Health, Overview, Subscription
-from ..sending import outbox, statistics
-from ..sending.statistics import Figures, Range
-from . import badges, charts, filters, parts, scope, timeline
+from ..models import Delivery, EndpointHealth, Subscription
+from ..models.figures.overview_page import OverviewPage
+from ..sending import database
+from ..sending.database import DatabaseClock
+from ..sending.figures import health_report, statistics
+from ..sending.figures.statistics import Figures, Range
+from . import answers, badges, charts, filters, html, links, scope
 from .mixins import RecordAdmin, permitted, sees_hosts
-from .moments import moment
+from .times import moment
 
 NAMES = {
     "sweep": _("Sweep (finds what was lost)"),
     "check_health": _("Health checks"),
-    "tally": _("Counting of these figures"),
+    "roll_up": _("Counting of these figures"),
 }
 
 
-@admin.register(Overview)
+@admin.register(OverviewPage)
 class OverviewAdmin(RecordAdmin):
     """One page, in the place of a list."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Those with the permission of the page."""
-        return permitted(request, "view_overview")
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Show it in the index to those who may see it."""
-        return self.has_view_permission(request)
+        """Return whether the user has the permission of the page."""
+        return permitted(request, "view_overviewpage")
 
     def get_urls(self) -> list[Any]:
         """There are no rows, and so no pages of rows."""
@@ -48,7 +46,7 @@ class OverviewAdmin(RecordAdmin):
         """Show it, of all subscriptions or of one, of an hour to a month."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        using = outbox.database()
+        using, site = database.alias(), self.admin_site
         range_ = statistics.RANGES.get(request.GET.get("range", ""), statistics.RANGES["24h"])
         rows = scope.narrow(request, Subscription.objects.using(using).order_by("name"))
         offered = list(rows.values_list("pk", "name")[: filters.OFFERED])
@@ -57,16 +55,16 @@ class OverviewAdmin(RecordAdmin):
         figures = statistics.figures(range_, subscriptions=keys, using=using)
         sees = sees_hosts(request)
         context = {
-            **self.admin_site.each_context(request),
             "title": _("Overview"),
-            "opts": self.opts,
-            "media": self.media,
             "range": range_.name,
             "ranges": [(name, filters.RANGES[name][0]) for name in statistics.RANGES],
             "subscriptions": offered,
             "chosen": chosen,
             "figures": figures,
             "rate": _rate(figures),
+            "unresolved": statistics.unresolved(range_, subscriptions=keys, using=using)
+            if figures.given_up
+            else 0,
             "latency": _times(figures.latency),
             "duration": _times(figures.duration),
             "chart": _chart(figures, range_),
@@ -77,27 +75,30 @@ class OverviewAdmin(RecordAdmin):
             "oldest": moment(found.oldest_due),
             "counted": statistics.COUNTED,
             "lives": _lives(using),
+            "problems": list(health_report.site(using=using, now=DatabaseClock(using=using)())),
             "unhealthy": [
-                _unhealthy(one, sees=sees)
-                for one in statistics.unhealthy(subscriptions=keys, using=using)
+                _unhealthy(one, site=site, sees=sees)
+                for one in (
+                    *statistics.unhealthy(subscriptions=keys, using=using),
+                    *statistics.disabled(subscriptions=keys, using=using),
+                )
             ],
             "limited": [
-                (timeline.link("subscription", one.pk, one.name), parts.limit(one))
+                (links.link(site, "subscription", one.pk, one.name), html.limit(one))
                 for one in statistics.limited(subscriptions=keys, using=using)
             ],
             "stopped": [
-                _stopped(one) for one in statistics.stopped(subscriptions=keys, using=using)
+                _stopped(one, site=site)
+                for one in statistics.stopped(subscriptions=keys, using=using)
             ],
             "is_empty": not offered,
         }
-        return TemplateResponse(request, "admin/django_webhooks/overview.html", context)
+        return answers.page(self, request, "django_webhooks/overview", **context)
 
 
-def _chosen(rows: Any, key: str) -> Subscription | None:
-    try:
-        found: Subscription | None = rows.filter(pk=UUID(key)).first() if key else None
-    except ValueError:
-        return None
+def _chosen(rows: Any, text: str) -> Subscription | None:
+    key = scope.key_of(text)
+    found: Subscription | None = rows.filter(pk=key).first() if key else None
     return found
 
 
@@ -161,7 +162,7 @@ def _retries(figures: Figures, range_: Range) -> Any:
 
 
 def _reasons(figures: Figures) -> str:
-    return parts.table(
+    return html.table(
         [_("Reason"), _("Attempts")], ((name or "-", n) for name, n in figures.retries_by_reason)
     )
 
@@ -180,22 +181,26 @@ def _lives(using: str) -> list[dict[str, Any]]:
     ]
 
 
-def _unhealthy(door: Health, *, sees: bool) -> dict[str, Any]:
+def _unhealthy(candidate: EndpointHealth, *, site: admin.AdminSite, sees: bool) -> dict[str, Any]:
     return {
-        "subscription": timeline.link("subscription", door.subscription_id, door.subscription.name),
-        "endpoint": timeline.link(
-            "endpoint", door.endpoint_id, parts.label(door.endpoint, sees=sees)
+        "subscription": links.link(
+            site, "subscription", candidate.subscription_id, candidate.subscription.name
         ),
-        "badge": badges.health_of(door.endpoint),
-        "since": moment(door.failing_since),
+        "endpoint": links.link(
+            site, "endpoint", candidate.endpoint_id, html.label(candidate.endpoint, sees=sees)
+        ),
+        "badge": badges.health_of(candidate.endpoint),
+        "since": moment(candidate.endpoint.disabled_at or candidate.failing_since),
     }
 
 
-def _stopped(subscription: Subscription) -> dict[str, Any]:
+def _stopped(subscription: Subscription, *, site: admin.AdminSite) -> dict[str, Any]:
     is_ours = subscription.status == Subscription.Status.DISABLED
     word = subscription.get_status_display()
     return {
-        "subscription": timeline.link("subscription", subscription.pk, subscription.name),
+        "subscription": links.link(site, "subscription", subscription.pk, subscription.name),
         "badge": badges.badge("unhealthy" if is_ours else "disabled", word),
-        "reason": subscription.status_reason or "-",
+        "reason": badges.because(subscription.status_reason, subscription.status_by)
+        if subscription.status_reason
+        else subscription.status_by or "-",
     }

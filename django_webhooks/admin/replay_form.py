@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from .moments import MomentInput
+from .. import times
+from .times import MomentInput
 
 
 class ReplayForm(forms.Form):
@@ -24,14 +25,18 @@ class ReplayForm(forms.Form):
             ("cancelled", _("Those that were cancelled")),
         ],
     )
-    since = forms.DateTimeField(label=_("Recorded since"), required=False, widget=MomentInput)
-    until = forms.DateTimeField(label=_("Recorded before"), required=False, widget=MomentInput)
+    since = times.UTCDateTimeFormField(
+        label=_("Recorded since"), required=False, widget=MomentInput
+    )
+    until = times.UTCDateTimeFormField(
+        label=_("Recorded before"), required=False, widget=MomentInput
+    )
     endpoint = forms.ChoiceField(
         label=_("Send to"),
         required=False,
         help_text=_("A single endpoint can be chosen where all belong to one subscription."),
     )
-    has_new_message_ids = forms.BooleanField(
+    gives_new_message_ids = forms.BooleanField(
         label=_("New message ids"),
         required=False,
         help_text=_(

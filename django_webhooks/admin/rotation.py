@@ -12,20 +12,16 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
 from .. import signing
-from ..conf import settings
 from ..models import SigningKey, Subscription
+from ..models.signing_key import OVERLAP_SECONDS
+from . import answers
 from .mixins import permitted
 
 #: Where the session keeps the tokens of pages that were asked for and not answered yet.
 TOKENS = "webhooks_rotations"
-
-
-def _default_overlap() -> float:
-    return float(settings.WEBHOOKS_KEY_OVERLAP / 3600)
 
 
 class RotationForm(forms.Form):
@@ -36,7 +32,7 @@ class RotationForm(forms.Form):
         label=_("Overlap in hours"),
         min_value=0,
         max_value=24 * 365,
-        initial=_default_overlap,
+        initial=OVERLAP_SECONDS / 3600,
         help_text=_(
             "So long requests carry the signatures of the former keys as well. "
             "0 ends them at once: for a key that leaked."
@@ -82,29 +78,24 @@ def answer(
         initial={"token": _token(request)},
     )
     rotated: list[Rotated] = []
-    is_repeated = False
-    if is_answer and form.is_valid():
-        is_repeated = not _take(request, form.cleaned_data["token"])
-        if not is_repeated:
-            rotated = [_rotate(admin, request, one, form.cleaned_data) for one in subscriptions]
+    is_confirmed = is_answer and form.is_valid()
+    is_repeated = is_confirmed and not _take(request, form.cleaned_data["token"])
     if is_repeated:
-        admin.message_user(
-            request,
-            _("This was done already: the keys were not rotated again."),
-            messages.WARNING,
-        )
-    context = {
-        **admin.admin_site.each_context(request),
-        "title": _("New signing keys") if rotated else _("Rotate signing keys"),
-        "opts": admin.opts,
-        "subscriptions": subscriptions,
-        "form": form,
-        "rotated": rotated,
-        "is_repeated": is_repeated,
-        "action_checkbox_name": ACTION_CHECKBOX_NAME,
-        "media": admin.media,
-    }
-    page = TemplateResponse(request, "admin/django_webhooks/rotate.html", context)
+        words = _("This was done already: the keys were not rotated again.")
+        admin.message_user(request, words, messages.WARNING)
+    elif is_confirmed:
+        rotated = [_rotate(admin, request, one, form.cleaned_data) for one in subscriptions]
+    page = answers.page(
+        admin,
+        request,
+        "django_webhooks/rotate",
+        title=_("New signing keys") if rotated else _("Rotate signing keys"),
+        subscriptions=subscriptions,
+        form=form,
+        rotated=rotated,
+        is_repeated=is_repeated,
+        action_checkbox_name=ACTION_CHECKBOX_NAME,
+    )
     page["Cache-Control"] = "no-store"
     return page
 

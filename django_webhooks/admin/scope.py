@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -11,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from ..conf import settings
 from ..models.owner import OwnerKey
-from ..sending.selection import owned
+from ..sending.replays.selection import owned
 
 _KEPT = "_webhooks_owners"
 
@@ -42,6 +43,14 @@ def narrow(request: HttpRequest, rows: QuerySet[Any], path: str = "") -> QuerySe
     """Keep the rows whose owner, or that of what ``path`` leads to, the user may see."""
     found = owners(request)
     return rows if found is None else rows.filter(owned(path, found))
+
+
+def key_of(text: str) -> UUID | None:
+    """Return the key that a message id or an id says, or None for any other text."""
+    try:
+        return UUID(text.removeprefix("msg_"))
+    except ValueError:
+        return None
 
 
 class Scoped:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Prefetch, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import workers
-from ..fields import sealed_fields
+from .. import wakeups
+from ..commits import after_commit
+from ..fields import undecryptable_fields
 from ..models import Endpoint, SigningKey, Subscription, Switch
-from ..sending import outbox, statistics
-from . import badges, charts, operations, parts, rotation, scope, trail
-from .doors import EndpointInline
-from .mixins import MaskedHosts, permitted
+from ..sending import database
+from ..sending.figures import statistics
+from . import action_log, answers, badges, charts, html, links, operations, rotation, scope
+from .action_log import Audited
+from .endpoint_inline import EndpointInline
+from .mixins import MaskedHosts, needs, permitted
 from .paging import BoundedPaginator
 from .scope import Scoped
 from .subscription_columns import Columns
 from .subscription_form import SubscriptionForm
-from .trail import Audited
 
 
 @admin.register(Subscription)
@@ -59,6 +58,7 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         "listens_to",
         "status",
         "status_reason",
+        "status_by",
         "changed",
         "owner_name",
         "unreadable",
@@ -72,6 +72,10 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         css = badges.MEDIA
         js = badges.SCRIPTS
 
+    has_pause_permission = needs("pause_subscription")
+    has_pin_permission = needs("pin_endpoint")
+    has_rotate_permission = needs("rotate_key")
+
     def get_urls(self) -> list[Any]:
         """Add the pages of the operations."""
         operate = path(
@@ -81,20 +85,18 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         )
         return [operate, *super().get_urls()]
 
-    @trail.acting
+    @action_log.as_user
     def operate_view(self, request: HttpRequest, key: UUID, name: str) -> HttpResponse:
         """Ask what an operation has to know, do it, and go back."""
         operation = operations.OPERATIONS.get(name)
         row = self.get_object(request, str(key))
-        if operation is None or row is None:
+        if operation is None or row is None or not self._is_there(name):
             raise Http404
         if not permitted(request, operation.permission) or not self.has_view_permission(
             request, row
         ):
             raise PermissionDenied
-        back = HttpResponseRedirect(
-            reverse("admin:django_webhooks_subscription_change", args=[key])
-        )
+        back = links.redirect(self, "subscription", "change", key)
         if not operation.applies(row):
             self.message_user(request, _("There is nothing to do."), messages.WARNING)
             return back
@@ -106,16 +108,15 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
             answer = operation.run(self, request, row, form)
             if not form.errors:
                 return answer or back
-        context = {
-            **self.admin_site.each_context(request),
-            "title": operation.title,
-            "opts": self.opts,
-            "original": row,
-            "operation": operation,
-            "form": form,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/django_webhooks/operation.html", context)
+        return answers.page(
+            self,
+            request,
+            "django_webhooks/operation",
+            title=operation.title,
+            original=row,
+            operation=operation,
+            form=form,
+        )
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -124,18 +125,6 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         form: Any = super().get_form(request, obj, change, **kwargs)
         form.owners = scope.owners(request)
         return form
-
-    def has_pause_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may stop and start the traffic."""
-        return permitted(request, "pause_subscription")
-
-    def has_pin_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may decide where the traffic goes."""
-        return permitted(request, "pin_endpoint")
-
-    def has_rotate_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may rotate signing keys."""
-        return permitted(request, "rotate_key")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         """Read the patterns and endpoints of all rows at once."""
@@ -151,7 +140,7 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
             context.update(self._summary(request, subscription))
         if subscription is not None and request.method == "GET":
             rows = [*subscription.endpoints.all(), *subscription.signing_keys.all()]
-            whys = {why for row in rows for why in sealed_fields(row).values()}
+            whys = {why for row in rows for why in undecryptable_fields(row).values()}
             for why in sorted(whys):
                 self.message_user(
                     request,
@@ -161,9 +150,13 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
                 )
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def _is_there(self, operation: str) -> bool:
+        """Say whether the site has the page that an operation leads to."""
+        return operation != "replay" or bool(links.address(self.admin_site, "bulkreplay", "add"))
+
     def _summary(self, request: HttpRequest, subscription: Subscription) -> dict[str, Any]:
         """Return what the page shows above the form."""
-        using = outbox.database()
+        using = database.alias()
         day = statistics.RANGES["24h"]
         figures = statistics.figures(day, subscriptions=[subscription.pk], using=using)
         words = _("Last 24 hours: %(arrived)d arrived, %(given_up)d given up.") % {
@@ -173,11 +166,13 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         allowed = [
             one
             for one in operations.OPERATIONS.values()
-            if permitted(request, one.permission) and one.applies(subscription)
+            if permitted(request, one.permission)
+            and one.applies(subscription)
+            and self._is_there(one.name)
         ]
         recent = ""
         if permitted(request, "view_delivery"):
-            recent = parts.deliveries(subscription, using=using)
+            recent = html.deliveries(subscription, site=self.admin_site, using=using)
         return {
             "operations": allowed,
             "recent": recent,
@@ -193,7 +188,7 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         """Show the signing secret while it is new, and enough to tell it apart afterwards."""
         first_key = ["signing_secret"] if permitted(request, "see_secret") else []
         signatures = [*(["keys"] if obj else first_key), "signature_style"]
-        state = ["status", "status_reason", "unreadable", "changed", "made"]
+        state = ["status", "status_reason", "status_by", "unreadable", "changed", "made"]
         policy = ["ordering", "timeout", "retry_attempts", "retry_base", "retry_cap"]
         policy.append("client_errors_final")
         thresholds = [
@@ -205,6 +200,7 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         failover = [
             "failover",
             "failback",
+            "health_statuses",
             *(self._masked(request, ["recent_switches"]) if obj else []),
         ]
         is_limited = scope.owners(request) is not None
@@ -258,12 +254,12 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         """Stop sending; what happens meanwhile waits."""
         found = list(queryset.filter(status=Subscription.Status.ACTIVE))
         for subscription in found:
-            subscription.pause(f"by {request.user.get_username()}")
+            subscription.pause(by=request.user.get_username())
             self.log_change(request, subscription, "subscription.paused")
         message = ngettext(
             "%(count)d subscription paused.", "%(count)d subscriptions paused.", len(found)
         )
-        self.message_user(request, message % {"count": len(found)}, _level(found))
+        answers.tell(self, request, message, len(found))
 
     @admin.action(description=_("Resume selected subscriptions"), permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
@@ -273,17 +269,17 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
             subscription.resume()
             self.log_change(request, subscription, "subscription.resumed")
         if found:
-            transaction.on_commit(lambda: workers.wake([]), using=queryset.db)
+            after_commit(lambda: wakeups.wake([]), using=queryset.db)
         message = ngettext(
             "%(count)d subscription resumed.", "%(count)d subscriptions resumed.", len(found)
         )
-        self.message_user(request, message % {"count": len(found)}, _level(found))
+        answers.tell(self, request, message, len(found))
 
     @admin.action(description=_("Switch back to the first healthy endpoint"), permissions=["pin"])
     def fail_back(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
         """Leave the backup, although the subscription would stay there."""
         by = request.user.get_username()
-        found = [one for one in queryset if one.fail_back("asked in the admin", by=by)]
+        found = [one for one in queryset if one.fail_back(by=by)]
         for subscription in found:
             self.log_change(request, subscription, "subscription.failed_back")
         message = ngettext(
@@ -291,7 +287,7 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
             "%(count)d subscriptions switched back.",
             len(found),
         )
-        self.message_user(request, message % {"count": len(found)}, _level(found))
+        answers.tell(self, request, message, len(found))
 
     @admin.action(description=_("Rotate the signing keys"), permissions=["rotate"])
     def rotate_keys(
@@ -299,7 +295,3 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
     ) -> HttpResponse | None:
         """Ask how, then give each a new key and show what its receiver needs, this once."""
         return rotation.answer(self, request, queryset)
-
-
-def _level(changed: Sequence[Subscription]) -> int:
-    return messages.SUCCESS if changed else messages.WARNING

@@ -60,7 +60,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic fo
         self.initial.setdefault("declared_types", [one for one in patterns if one in names])
         self.initial.setdefault("event_types", "\n".join(p for p in patterns if p not in names))
         if not self.instance._state.adding:
-            # It is shown once; afterwards keys are rotated.
+            # The secret is shown once; afterwards keys are rotated.
             self.fields.pop("signing_secret", None)
         self._offer_owners()
 
@@ -71,7 +71,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # generic fo
         self.initial.setdefault("owner", f"{key.type}:{key.id}" if key.type else "")
         if self.owners is None:
             return
-        # Who is limited to some owners makes subscriptions for these alone.
+        # A user limited to some owners makes subscriptions for these alone.
         choices = [(f"{one.type}:{one.id}", f"{one.type} {one.id}") for one in self.owners]
         self.fields["owner"] = forms.ChoiceField(label=_("Owner"), choices=choices)
         self.fields.pop("is_global", None)

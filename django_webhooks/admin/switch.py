@@ -6,8 +6,9 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Switch
-from . import parts
+from . import html
 from .mixins import MaskedHosts, RecordAdmin
+from .times import moment_column
 
 
 @admin.register(Switch)
@@ -20,7 +21,7 @@ class SwitchAdmin(MaskedHosts, RecordAdmin):
 
     owner_path = "subscription__"
     sortable_by = ["when"]
-    list_display = ["when", "subscription", "cause", "from_host", "to_host", "reason", "by"]
+    list_display = ["when", "subscription", "cause", "from_host", "to_host", "why", "by"]
     list_filter = ["cause"]
     list_select_related = ["subscription"]
     search_fields = ["subscription__name", "from_host", "to_host"]
@@ -31,21 +32,29 @@ class SwitchAdmin(MaskedHosts, RecordAdmin):
         "cause",
         "from_host",
         "to_host",
-        "reason",
+        "meaning",
+        "note",
         "by",
     )
 
-    @admin.display(description=_("when"), ordering="created_at")
-    def when(self, switch: Switch) -> str:
-        """When the active endpoint changed."""
-        return parts.moment(switch.created_at)
+    when = moment_column(_("when"), "created_at", ordering="created_at")
+
+    @admin.display(description=_("reason"))
+    def why(self, switch: Switch) -> str:
+        """The code, and what the person said who did it."""
+        return ": ".join(filter(None, [switch.reason, switch.note]))
+
+    @admin.display(description=_("reason"))
+    def meaning(self, switch: Switch) -> str:
+        """The code, and what it means."""
+        return html.reason(switch.reason)
 
     @admin.display(description=_("from"))
     def masked_from(self, switch: Switch) -> str:
         """Enough of the host to tell it from others."""
-        return parts.masked(switch.from_host) if switch.from_host else "-"
+        return html.masked(switch.from_host) if switch.from_host else "-"
 
     @admin.display(description=_("to"))
     def masked_to(self, switch: Switch) -> str:
         """Enough of the host to tell it from others."""
-        return parts.masked(switch.to_host) if switch.to_host else "-"
+        return html.masked(switch.to_host) if switch.to_host else "-"

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from .. import times
 from ..models import Attempt, Delivery, Endpoint
-from ..sending import attempt as sending
-from ..sending import routes
-from . import badges, parts
+from ..sending import attempts, wire
+from ..sending.claims import routing
+from . import badges, html
 from .mixins import permitted, sees_hosts
-from .moments import in_text, moment
+from .times import in_text, moment
 
 #: Attempts that are shown, the newest ones.
 SHOWN = 100
@@ -63,11 +62,11 @@ def context(request: HttpRequest, delivery: Delivery) -> dict[str, Any]:
 
 def sentence(request: HttpRequest, delivery: Delivery, attempts: list[Attempt]) -> SafeString:
     """Return what became of the delivery, or why it waits, what happens next and when."""
-    told = in_text(delivery.explain())
+    told = in_text(delivery.explain(shows_hosts=sees_hosts(request)))
     last = attempts[-1] if attempts else None
     if last is None or not last.endpoint_host:
         return told
-    where = last.endpoint_host if sees_hosts(request) else parts.masked(last.endpoint_host)
+    where = last.endpoint_host if sees_hosts(request) else html.masked(last.endpoint_host)
     if last.endpoint is not None:
         where = f"{where} ({last.endpoint})"
     words = _("It arrived at %(host)s.") if last.outcome == "succeeded" else _(
@@ -85,12 +84,6 @@ def pretty(body: bytes) -> str:
         return text
 
 
-def link(model: str, key: Any, text: str) -> SafeString:
-    """Return a link to the page of a row."""
-    address = reverse(f"admin:django_webhooks_{model}_change", args=[key])
-    return format_html('<a href="{}"><bdi>{}</bdi></a>', address, text)
-
-
 def curl(request: HttpRequest, delivery: Delivery) -> str:
     """Return a command that sends the delivery by hand, signed for now; empty where it cannot.
 
@@ -100,20 +93,20 @@ def curl(request: HttpRequest, delivery: Delivery) -> str:
     subscription = delivery.subscription
     if subscription is None or not permitted(request, "replay_delivery"):
         return ""
-    now = timezone.now()
-    loaded = routes.refresh([subscription.pk], using=str(delivery._state.db))[subscription.pk]
-    route = routes.of(loaded, delivery)
+    now = times.now()
+    loaded = routing.refresh([subscription.pk], using=str(delivery._state.db))[subscription.pk]
+    route = routing.of(loaded, delivery)
     endpoint = route.endpoint or route.trial or loaded.endpoints.first()
-    if endpoint is None or not routes.is_readable(loaded, endpoint, now=now):
+    if endpoint is None or not routing.is_readable(loaded, endpoint, now=now):
         return ""
-    job = sending.Job(
+    job = attempts.Job(
         delivery=delivery, subscription=loaded, endpoint=endpoint, policy=loaded.retry_policy
     )
-    secret = {name.lower() for name in sending.credentials(endpoint)}
+    secret = {name.lower() for name in wire.credentials(endpoint)}
     sees_url = permitted(request, "change_endpoint")
     url = shlex.quote(endpoint.url) if sees_url else '"$URL"'
     lines = [f"curl --include --request POST {url}"]
-    for name, value in sending.request_headers(job, now=now).items():
+    for name, value in wire.request_headers(job, now=now).items():
         quoted = shlex.quote(f"{name}: {value}")
         if name.lower() in secret:
             # A name may hold what a shell would run: it is never inside double quotes.
@@ -137,7 +130,7 @@ def _shown(request: HttpRequest, delivery: Delivery, attempts: list[Attempt]) ->
         shown.append(
             Shown(
                 row=one,
-                host=one.endpoint_host if sees else parts.masked(one.endpoint_host),
+                host=one.endpoint_host if sees else html.masked(one.endpoint_host),
                 started=moment(one.started_at),
                 badge=badges.status(one.outcome, one.get_outcome_display()),
                 bar=max(1, round(100 * one.duration_ms / longest)),
@@ -160,7 +153,7 @@ def _request_headers(delivery: Delivery, one: Attempt, before: str) -> list[tupl
     endpoint: Endpoint | None = one.endpoint
     headers = {
         "content-type": "application/json",
-        "user-agent": sending.USER_AGENT,
+        "user-agent": wire.USER_AGENT,
         "webhook-id": delivery.message_id,
         "webhook-timestamp": str(int(one.started_at.timestamp())),
         "webhook-signature": MASK,
@@ -169,5 +162,5 @@ def _request_headers(delivery: Delivery, one: Attempt, before: str) -> list[tupl
     if one.number > 1 and before:
         headers["webhook-retry-reason"] = before
     if endpoint is not None and endpoint.is_readable:
-        headers |= dict.fromkeys(sending.credentials(endpoint), MASK)
+        headers |= dict.fromkeys(wire.credentials(endpoint), MASK)
     return list(headers.items())

@@ -94,7 +94,15 @@ def running(*, folder: Path, port: int, environment: Mapping[str, str]) -> Itera
     try:
         processes.start("site", "django", "runserver", "--noreload", f"127.0.0.1:{port}")
         processes.start(
-            "worker", *celery, "worker", "-c", "2", "-Q", "default,webhooks", "-l", "info"
+            "worker",
+            *celery,
+            "worker",
+            "-c",
+            "2",
+            "-Q",
+            "default,webhooks,webhooks-periodic",
+            "-l",
+            "info",
         )
         processes.start("beat", *celery, "beat", "-l", "info", "--pidfile=")
         processes.wait_for_text("worker", "ready.")

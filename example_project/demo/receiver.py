@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django_webhooks.receiving import StandardWebhooks
-from django_webhooks.receiving.arrival import Arrival
-from django_webhooks.receiving.failures import Plan, parse
-from django_webhooks.receiving.listener import Listener
+from django_webhooks.receiving.listener import Arrival, Listener, Plan, parse
 
 #: How the receiver may fail, as ``webhooks_listen --fail`` has it, and what is told of it.
 MODES = {

@@ -16,11 +16,11 @@ from django.core.management import BaseCommand, CommandError, call_command
 #: What the demo sets, so that it takes seconds.
 FAST = {
     "EXAMPLE_SWEEP_SECONDS": "2",
-    "WEBHOOKS_RETRY_BASE": "0.5",
+    "WEBHOOKS_RETRY_BASE_SECONDS": "0.5",
     "WEBHOOKS_RETRY_FACTOR": "2",
     "EXAMPLE_CHECK_SECONDS": "1",
-    "WEBHOOKS_HEALTH_HOLD": "3",
-    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": "1",
+    "WEBHOOKS_HEALTH_HOLD_SECONDS": "3",
+    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": "1",
 }
 
 
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         from django_webhooks import signing
         from example_project.demo.processes import DemoFailed, free_port, running
         from example_project.demo.receiver import Receiver
-        from example_project.demo.story import Story
+        from example_project.demo.scenario import Scenario
 
         began, lock = time.monotonic(), threading.Lock()
 
@@ -56,6 +56,8 @@ class Command(BaseCommand):
             with lock:
                 prefix = f"{time.monotonic() - began:5.1f} s" if line.startswith("    ") else ""
                 self.stdout.write(f"{prefix}{line}")
+                # Through a pipe it would all be seen at the end.
+                self.stdout.flush()
 
         tell("Starting a site, a Celery worker, beat and a receiver …")
         call_command("migrate", verbosity=0)
@@ -65,14 +67,14 @@ class Command(BaseCommand):
         processes = None
         try:
             with running(folder=folder, port=port, environment=FAST) as processes:
-                story = Story(
+                scenario = Scenario(
                     site=f"http://127.0.0.1:{port}/",
                     receiver=receiver,
                     backup=backup,
                     processes=processes,
                     tell=tell,
                 )
-                story.run()
+                scenario.run()
                 tell("\nEvery event arrived, signed and accounted for.")
                 if serve:
                     self._serve(port)

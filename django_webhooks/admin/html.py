@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.contrib.admin import AdminSite
 from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import Delivery, Endpoint, Health, Subscription, Switch
-from ..sending import statistics
-from . import badges
-from .moments import moment
+from ..models import Delivery, Endpoint, EndpointHealth, Subscription, Switch
+from ..policies import reasons
+from ..sending.figures import statistics
+from . import badges, links
+from .times import moment
 
-__all__ = ["deliveries", "label", "mark", "masked", "moment", "switches", "table"]
+__all__ = ["deliveries", "label", "mark", "masked", "moment", "reason", "switches", "table"]
 
 #: Probes and switches shown on a page.
 SHOWN = 20
 
 
+def reason(code: str) -> str:
+    """Return a reason with its meaning: ``timeout – There was no answer …``."""
+    meaning = reasons.help_text(code)
+    return f"{code} – {gettext(meaning)}" if meaning else code
+
+
 def switches(subscription: Subscription, *, show: Callable[[str], str] = str) -> str:
     """Return the last switches of a subscription as a table, with hosts as ``show`` has them."""
     found = Switch.objects.filter(subscription=subscription).order_by("-pk")[:SHOWN]
-    headings = [_("When"), _("Kind"), _("From"), _("To"), _("Reason"), _("By")]
+    headings = [_("When"), _("Cause"), _("From"), _("To"), _("Reason"), _("Note"), _("By")]
     return table(
         headings,
         (
@@ -35,6 +41,7 @@ def switches(subscription: Subscription, *, show: Callable[[str], str] = str) ->
                 show(one.from_host) or "-",
                 show(one.to_host) or "-",
                 one.reason,
+                one.note,
                 one.by,
             )
             for one in found
@@ -42,7 +49,7 @@ def switches(subscription: Subscription, *, show: Callable[[str], str] = str) ->
     )
 
 
-def deliveries(subscription: Subscription, *, using: str) -> str:
+def deliveries(subscription: Subscription, *, site: AdminSite, using: str) -> str:
     """Return the last deliveries of a subscription as a table, empty where there are none."""
     found = (
         Delivery.objects.using(using)
@@ -53,11 +60,7 @@ def deliveries(subscription: Subscription, *, using: str) -> str:
     )
     rows = [
         (
-            format_html(
-                '<a href="{}">{}</a>',
-                reverse("admin:django_webhooks_delivery_change", args=[one.pk]),
-                f"msg_…{one.message_id[-12:]}",
-            ),
+            links.link(site, "delivery", one.pk, f"msg_…{one.message_id[-12:]}"),
             one.event.type,
             badges.status(one.status, one.get_status_display()),
             one.reason,
@@ -108,5 +111,5 @@ def mark(endpoint: Endpoint) -> str:
     return ", ".join(words + ([str(_("pinned"))] if endpoint.is_pinned else []))
 
 
-def health_of(endpoint: Endpoint) -> Health | None:
+def health_of(endpoint: Endpoint) -> EndpointHealth | None:
     return getattr(endpoint, "health", None)

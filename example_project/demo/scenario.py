@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 from django.db.models import Count
 
 from django_webhooks.models import Attempt, Delivery, Endpoint, Event, Subscription, Switch
-from django_webhooks.sending.replay import replay
+from django_webhooks.replays import replay
 
 from .processes import DemoFailed, Processes
 from .receiver import Receiver
@@ -20,7 +20,7 @@ from .receiver import Receiver
 PATIENCE = 45
 
 
-class Story:
+class Scenario:
     """Tell and do."""
 
     def __init__(
@@ -127,7 +127,7 @@ class Story:
         moved = time.monotonic() - killed
         self.tell(f"    Traffic has moved to the backup, {moved:.1f} s after.")
         self.create(3)
-        self.until(lambda: not Delivery.objects.waiting().exists(), "deliveries still wait")
+        self.until(lambda: not _is_anything_waiting(), "deliveries still wait")
         at_backup = len(self.backup.account.accepted)
         self.receiver.start()
         revived = time.monotonic()
@@ -166,7 +166,7 @@ class Story:
     def wait(self) -> None:
         """Wait until all that was done so far has arrived, and is recorded so."""
         self.until(lambda: len(self.accepted) >= self.expected, "events are missing")
-        self.until(lambda: not Delivery.objects.waiting().exists(), "deliveries still wait")
+        self.until(lambda: not _is_anything_waiting(), "deliveries still wait")
 
     def until(self, condition: Callable[[], bool], trouble: str) -> None:
         """Wait for a condition; raise DemoFailed with the trouble otherwise."""
@@ -210,3 +210,8 @@ class Story:
             text = answer.read()
         found: dict[str, int] = json.loads(text) if text else {}
         return found
+
+
+def _is_anything_waiting() -> bool:
+    """Say whether a worker has deliveries to make, or to send."""
+    return Event.objects.waiting().exists() or Delivery.objects.waiting().exists()

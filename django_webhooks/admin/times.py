@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django import forms
-from django.utils.formats import date_format
+from django.contrib.admin import display
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import get_current_timezone, is_naive, localtime, make_aware
+from django.utils.timezone import get_current_timezone, localtime
 
-from ..sending import selection
+from .. import times
+from ..sending.replays import selection
 
-_WRITTEN = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+#: As :func:`times.written` writes them.
+_WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?: ([+-]\d{4}))?")
 
 
 def moment(when: Any) -> SafeString:
     """Return a moment to the second; the script of the admin moves it to the browser's zone."""
     if not when:
         return SafeString("-")
-    exact = when.astimezone(UTC)
+    exact = times.aware(when)
     return format_html(
         '<time class="webhooks-moment" datetime="{}" title="{}">{}</time>',
         exact.isoformat(timespec="milliseconds"),
         f"{exact:%Y-%m-%d %H:%M:%S.%f} UTC",
-        date_format(localtime(when), "Y-m-d H:i:s"),
+        times.written(when),
     )
+
+
+def moment_column(
+    description: Any, path: str, *, ordering: str | None = None
+) -> Callable[[Any, Any], SafeString]:
+    """Return a column that shows a moment of a row by its name, such as ``health.since``."""
+
+    @display(description=description, ordering=ordering)
+    def column(admin: Any, row: Any) -> SafeString:
+        found = row
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return moment(found)
+
+    return column
 
 
 class MomentInput(forms.DateTimeInput):
@@ -46,7 +64,7 @@ class MomentInput(forms.DateTimeInput):
 def exactly(value: Any) -> str:
     """Return a moment, or a text that writes one, in UTC; empty where it is none."""
     when = _read(value)
-    return when.astimezone(UTC).isoformat(timespec="seconds") if when else ""
+    return when.isoformat(timespec="seconds") if when else ""
 
 
 def written(value: Any) -> str:
@@ -60,16 +78,17 @@ def _read(value: Any) -> datetime | None:
         found: datetime | None = selection.moment(value) if isinstance(value, str) else value
     except ValueError:
         return None
-    return make_aware(found) if found and is_naive(found) else found
+    return times.aware(found, zone=get_current_timezone()) if found else None
 
 
 def in_text(text: str) -> SafeString:
     """Return a sentence with each moment in it marked up as :func:`moment` does."""
-    zone = get_current_timezone()
     parts: list[str] = []
     end = 0
     for found in _WRITTEN.finditer(text):
-        written = datetime.strptime(found[0], "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
-        parts += [text[end : found.start()], moment(written)]
+        # With an offset in the hour that comes twice.
+        written = datetime.fromisoformat("".join(filter(None, found.groups())))
+        when = times.aware(written, zone=get_current_timezone())
+        parts += [text[end : found.start()], moment(when)]
         end = found.end()
     return format_html_join("", "{}", ((part,) for part in [*parts, text[end:]]))

@@ -14,10 +14,11 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from ..fields import sealed_fields
+from ..fields import undecryptable_fields
 from ..models import Endpoint, Subscription
-from . import badges, parts
-from .mixins import MaskedHosts
+from . import badges, html
+from .mixins import HostColumns, MaskedHosts
+from .times import moment_column
 
 
 class SecretArea(forms.Textarea):
@@ -45,11 +46,13 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for ty
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        sealed = sealed_fields(self.instance)
-        for name in sealed.keys() & self.fields.keys():
+        undecryptable = undecryptable_fields(self.instance)
+        for name in undecryptable.keys() & self.fields.keys():
             self.fields[name].required = False
             self.fields[name].help_text = format_html(
-                "<strong>{}</strong> {}", _("Cannot be read; left empty it stays."), sealed[name]
+                "<strong>{}</strong> {}",
+                _("Cannot be read; left empty it stays."),
+                undecryptable[name],
             )
         if not self.instance.client_certificate:
             self.fields["remove_client_certificate"].disabled = True
@@ -71,7 +74,7 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for ty
 
 
 class EndpointFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # generic for type checkers alone
-    """The endpoints of one subscription, which are different doors."""
+    """The endpoints of one subscription, each with a URL of its own."""
 
     def clean(self) -> None:
         """Refuse a URL that two endpoints share."""
@@ -90,14 +93,16 @@ class EndpointFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # generic f
             seen.add(url)
 
 
-class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg]  # generic for type checkers alone
-    """The doors of a receiver, in order."""
+class EndpointInline(HostColumns, MaskedHosts, admin.StackedInline):  # type: ignore[type-arg]  # generic for type checkers alone
+    """The endpoints of a receiver, in order."""
 
     model = Endpoint
     form = EndpointForm
     formset = EndpointFormSet
     masks = {"host_name": "masked_host"}
-    readonly_fields = ["host_name", "health_badge", "disabled", "disabled_reason"]
+    readonly_fields = ["host_name", "health_badge", "disabled", "disabled_reason", "disabled_by"]
+
+    disabled = moment_column(_("disabled"), "disabled_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         """Read the health of all rows at once."""
@@ -110,14 +115,14 @@ class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg
         return 0 if obj else 1
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Those who may change, since an endpoint is added among others."""
+        """Return whether the user may change, since an endpoint is added among others."""
         return super().has_add_permission(request, obj) and (
             obj is None or self.has_change_permission(request, obj)
         )
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show URLs and credentials to those alone who may change them."""
-        state = ["health_badge", "disabled", "disabled_reason"] if obj else []
+        state = ["health_badge", "disabled", "disabled_reason", "disabled_by"] if obj else []
         if self.has_change_permission(request, obj) or obj is None:
             certificates = ["client_certificate", "remove_client_certificate", "ca_bundle"]
             return [
@@ -126,22 +131,7 @@ class EndpointInline(MaskedHosts, admin.StackedInline):  # type: ignore[type-arg
             ]  # fmt: skip
         return self._masked(request, ["position", "host_name", "probe", *state])
 
-    @admin.display(description=_("host"))
-    def host_name(self, endpoint: Endpoint) -> str:
-        """The part of the URL that is no secret."""
-        return endpoint.host
-
-    @admin.display(description=_("host"))
-    def masked_host(self, endpoint: Endpoint) -> str:
-        """Enough of it to tell it from others."""
-        return parts.masked(endpoint.host)
-
-    @admin.display(description=_("disabled"))
-    def disabled(self, endpoint: Endpoint) -> str:
-        """Since when nothing is sent to it."""
-        return parts.moment(endpoint.disabled_at)
-
     @admin.display(description=_("health"))
     def health_badge(self, endpoint: Endpoint) -> str:
         """Whether it may be called, and why not; and whether deliveries go there."""
-        return format_html("{} {}", badges.health_of(endpoint), parts.mark(endpoint))
+        return format_html("{} {}", badges.health_of(endpoint), html.mark(endpoint))
