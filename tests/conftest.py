@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
-from . import flushing
+from . import fast_flush
 from .services import REQUIRED, SERVICES
+
+# Seconds tell of a busy machine: an example that hangs is ended by pytest's own time-out.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
 _missing: dict[str, str] = {}
@@ -20,22 +25,50 @@ def _why_missing(name: str) -> str:
     return _missing[name]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cases",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run at most N cases of each parametrized test, from its first to its last",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     from . import celery  # noqa: F401  # the tasks of this process belong to it
 
-    flushing.be_quick()
+    fast_flush.be_quick()
 
     if DATABASE in SERVICES and (reason := _why_missing(DATABASE)):
         pytest.exit(f"Not run on {reason}.", returncode=1 if REQUIRED else 0)
 
 
+# Before the order is shuffled: cases are chosen alike in each run.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On another database run what uses one; the rest is the same as on SQLite."""
-    if DATABASE not in SERVICES:
-        return
-    used = [one for one in items if _uses_a_database(one)]
-    config.hook.pytest_deselected(items=[one for one in items if not _uses_a_database(one)])
-    items[:] = used
+    chosen = items
+    if DATABASE in SERVICES:
+        chosen = [one for one in chosen if _uses_a_database(one)]
+    if most := config.getoption("--cases"):
+        chosen = _some_cases(chosen, most)
+    kept = set(chosen)
+    config.hook.pytest_deselected(items=[one for one in items if one not in kept])
+    items[:] = chosen
+
+
+def _some_cases(items: list[pytest.Item], most: int) -> list[pytest.Item]:
+    """Return at most so many cases of each test, as far from each other as they can be."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for one in items:
+        tests.setdefault(one.nodeid.partition("[")[0], []).append(one)
+    kept = set()
+    for cases in tests.values():
+        count = min(most, len(cases))
+        last = len(cases) - 1
+        kept |= {cases[round(place * last / max(count - 1, 1))] for place in range(count)}
+    return [one for one in items if one in kept]
 
 
 def _uses_a_database(item: pytest.Item) -> bool:
@@ -58,19 +91,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    from django_webhooks import catalog
-    from django_webhooks.inbox import network_lists, rejections
-    from django_webhooks.sending import listeners, pulses, rounds, slowness
+    from django_webhooks import catalog, process_state
 
-    listeners.forget_silence()
-    pulses._said.clear()
-    rounds._looked.clear()
-    slowness.memory.forget()
-    network_lists.forget()
-    rejections._counts.start_afresh()
+    process_state.forget()
     types, declared = catalog._types, dict(catalog._types)
     yield
-    listeners.forget_silence()
     # A module that is imported by a test declares its types for good.
     types.clear()
     types.update(declared)
@@ -81,4 +106,4 @@ def new_files(db: None) -> None:
     """For a test of thousands of rows that is rolled back: their room goes with them."""
     from django.db import connection
 
-    flushing.take_new_files(connection)
+    fast_flush.take_new_files(connection)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.utils import timezone
-
+from django_webhooks import times
 from django_webhooks.models import Delivery, Endpoint, Event, Subscription
-from django_webhooks.sending import outbox
-from django_webhooks.sending.fan_out import Draft
+from django_webhooks.sending import database, recording
+from django_webhooks.sending.fan_out import fan_out as events
+from django_webhooks.sending.recording import Draft
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self, now: datetime | None = None) -> None:
         # The database writes its own moment into new rows: begin a little after it.
-        self.now = now or timezone.now() + timedelta(seconds=30)
+        self.now = now or times.now() + timedelta(seconds=30)
 
     def __call__(self) -> datetime:
         return self.now
@@ -47,10 +47,22 @@ def subscription(
 
 
 def record(event_type: str = "order.paid", data: Any = None, **fields: Any) -> list[Delivery]:
-    """Record an event for whoever listens, and return its deliveries."""
+    """Record an event for whoever listens, fan it out, and return its deliveries."""
+    event = emit(event_type, data, **fields)
+    fan_out()
+    found = Delivery.objects.filter(event=event, replay=0) if event else []
+    return sorted(found, key=lambda one: one.subscription_id)
+
+
+def emit(event_type: str = "order.paid", data: Any = None, **fields: Any) -> Event | None:
+    """Record an event, in the transaction of the caller, and leave its deliveries to a worker."""
     draft = Draft(event_type=event_type, data=data or {"id": 1}, **fields)
-    [recorded] = outbox.record([draft], using=outbox.database())
-    return list(recorded.deliveries)
+    return recording.record([draft], using=database.alias())[0]
+
+
+def fan_out() -> None:
+    """Make the deliveries of all events that wait, as a worker does first."""
+    events.make_all(using=database.alias())
 
 
 def delivery(url: str | None = "http://127.0.0.1:9/hook", **fields: Any) -> Delivery:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 
 def url(model: str, page: str = "changelist", *args: object) -> str:
-    """Return the address of a page."""
-    return reverse(f"admin:django_webhooks_{model}_{page}", args=args)
+    """Return the address of a page of a model of the core, or of one of the optional apps."""
+    ours = (one for one in apps.get_app_configs() if one.name.startswith("django_webhooks"))
+    [label] = [one.label for one in ours if model in one.models]
+    return reverse(f"admin:{label}_{model}_{page}", args=args)
 
 
 def staff(client: Any, *codenames: str) -> Any:

@@ -7,7 +7,15 @@ import hashlib
 import hmac
 
 from django_webhooks import signing
-from django_webhooks.receiving import GitHub, Shopify, Slack, StandardWebhooks, Stripe, Token
+from django_webhooks.receiving import (
+    BodyHmac,
+    GitHub,
+    Shopify,
+    Slack,
+    StandardWebhooks,
+    Stripe,
+    Token,
+)
 
 NOW = 1_700_000_000
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -55,6 +63,10 @@ def shopify(body=BODY, secret=SECRET, at=NOW):
     }
 
 
+def by_hmac(body=BODY, secret=SECRET, at=NOW):
+    return {"x-signature": f"sha256={digest(secret, body).hex()}"}
+
+
 def token(body=BODY, secret=SECRET, at=NOW):
     return {"authorization": f"Bearer {secret}"}
 
@@ -66,5 +78,6 @@ SCHEMES = {
     "stripe": (Stripe(), stripes, "stripe-signature"),
     "slack": (Slack(), slack, "x-slack-signature"),
     "shopify": (Shopify(), shopify, "x-shopify-hmac-sha256"),
+    "hmac": (BodyHmac(header="X-Signature", prefix="sha256="), by_hmac, "x-signature"),
     "token": (Token(), token, "authorization"),
 }

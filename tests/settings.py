@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 
 from django_webhooks import beat
+from django_webhooks.auditing import beat as auditing_beat
 
 from .services import DATABASE_NAME, SERVICES
 
 BASE_DIR = Path(__file__).parent
 SECRET_KEY = "only for tests"
-USE_TZ = True
-TIME_ZONE = "UTC"
+# A project may have any: runs of the tests differ in them (see tox.ini).
+USE_TZ = os.environ.get("TEST_USE_TZ", "1") != "0"
+TIME_ZONE = os.environ.get("TEST_TIME_ZONE", "UTC")
 ROOT_URLCONF = "tests.urls"
 ALLOWED_HOSTS = ["*"]
 
@@ -70,12 +72,14 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django_webhooks",
+    "django_webhooks.auditing",
+    "django_webhooks.inbox",
     "tests.testapp",
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django_webhooks.middleware.acting",
+    "django_webhooks.middleware.actor",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 TEMPLATES = [
@@ -103,5 +107,5 @@ WEBHOOKS_ENCRYPTION_KEYS = ["dGVzdHMgdGVzdHMgdGVzdHMgdGVzdHMgdGVzdHMgdGU="]
 WEBHOOKS_REQUIRE_HTTPS = False
 WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8", "::1/128"]
 CELERY_BROKER_URL = "memory://"
-CELERY_BEAT_SCHEDULE = {**beat.SCHEDULE}
+CELERY_BEAT_SCHEDULE = {**beat.SCHEDULE, **auditing_beat.SCHEDULE}
 CELERY_TASK_ROUTES = {**beat.ROUTES}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,3 +24,39 @@ def in_time(act: Callable[[], T], *, seconds: float, tries: int = 3) -> T:
         if took[-1] <= seconds:
             return found
     raise AssertionError(f"Longer than {seconds} s each time: {took}")
+
+
+class Stalls:
+    """How late a thread wakes up that asks for every hundredth of a second, in seconds."""
+
+    longest = 0.0
+    total = 0.0
+
+    def note(self, late: float) -> None:
+        """Count one awakening."""
+        self.longest = max(self.longest, late)
+        self.total += late
+
+
+@contextmanager
+def stalls() -> Iterator[Stalls]:
+    """Measure, during the block, how late the machine runs what is ready.
+
+    Another process waits as long for its turn, so that a bound on its seconds needs these added.
+    """
+    found, is_over = Stalls(), threading.Event()
+
+    def watch() -> None:
+        wanted = time.monotonic() + 0.01
+        while not is_over.wait(max(wanted - time.monotonic(), 0)):
+            now = time.monotonic()
+            found.note(max(now - wanted, 0.0))
+            wanted = now + 0.01
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        is_over.set()
+        thread.join()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.services import REQUIRED
 
-from .stage import Stage, free_port, until
+from .harness import Harness, free_port, until
 
 PASSWORD = "only for tests"
 #: axe-core's rules; what is serious or critical keeps somebody from using a page.
@@ -56,21 +56,21 @@ BESIDE = """[...document.querySelectorAll(".webhooks-scroll, #content pre")]
 
 
 class Example:
-    """The example project on a stage: its site, a worker and beat."""
+    """The example project on a harness: its site, a worker and beat."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         port = free_port()
         self.site = f"http://127.0.0.1:{port}"
         self.environment = {
             "DJANGO_SETTINGS_MODULE": "example_project.settings",
-            "EXAMPLE_DATA_DIR": str(stage.folder / "example"),
-            "DATABASE_URL": stage.database,
+            "EXAMPLE_DATA_DIR": str(harness.folder / "example"),
+            "DATABASE_URL": harness.database,
             "EXAMPLE_SWEEP_SECONDS": "1",
             "EXAMPLE_CHECK_SECONDS": "1",
-            "EXAMPLE_TALLY_SECONDS": "1",
-            "WEBHOOKS_HEALTH_HOLD": "2",
-            "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": "1",
+            "EXAMPLE_ROLL_UP_SECONDS": "1",
+            "WEBHOOKS_HEALTH_HOLD_SECONDS": "2",
+            "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": "1",
             "DEBUG": "1",
             # What the server says is waited for.
             "PYTHONUNBUFFERED": "1",
@@ -82,16 +82,16 @@ class Example:
             f"User.objects.create_superuser('ada', password={PASSWORD!r})\n"
         )
         serve = ("manage", "runserver", "--noreload", str(port))
-        stage.start(*serve, ready="Quit", **self.environment)
+        harness.start(*serve, ready="Quit", **self.environment)
         self.worker()
         celery = ("celery", "-A", "example_project.celery", "beat", "-l", "info", "--pidfile=")
-        stage.start(*celery, ready="beat: Starting", **self.environment)
+        harness.start(*celery, ready="beat: Starting", **self.environment)
 
     def worker(self) -> subprocess.Popen[bytes]:
         """Start a worker."""
         celery = ("celery", "-A", "example_project.celery", "worker", "-c", "2", "-l", "info")
-        return self.stage.start(
-            *celery, "-Q", "webhooks,default", ready="ready.", **self.environment
+        return self.harness.start(
+            *celery, "-Q", "webhooks,webhooks-periodic,default", ready="ready.", **self.environment
         )
 
     def python(self, code: str) -> str:
@@ -128,9 +128,9 @@ class Looker:
         self.page.fill("#id_password", PASSWORD)
         self.page.click("input[type=submit]")
 
-    def go(self, path: str) -> None:
+    def go(self, path: str, *, app: str = "django_webhooks") -> None:
         """Open a page of the admin of webhooks."""
-        self.page.goto(f"{self.site}/admin/django_webhooks/{path}")
+        self.page.goto(f"{self.site}/admin/{app}/{path}")
 
     def see(self, name: str) -> None:
         """Keep a picture, and fail where a page is not for everybody, wide or narrow."""

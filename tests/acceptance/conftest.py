@@ -1,4 +1,4 @@
-"""Stages: the three stacks, each with tables and queues of its own."""
+"""Harnesses: the three stacks, each with tables and queues of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from example_project import broker
 from tests.receivers import Receiver
 from tests.services import SERVICES
 
-from .stage import Stage, mariadb_database, postgres_database
+from .harness import Harness, empty_mariadb, mariadb_database, postgres_database
 
 SQLITE = pytest.param("sqlite+files", id="sqlite+files", marks=pytest.mark.files)
 REDIS = pytest.param(
@@ -30,14 +31,21 @@ MARIADB = pytest.param(
 )
 
 
+def campaign(stack: Any) -> Any:
+    """Return a stack that only the campaign runs on."""
+    return pytest.param(*stack.values, id=stack.id, marks=[*stack.marks, pytest.mark.campaign])
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test on all stacks, or on those that have a broker with a server."""
-    if "stage" in metafunc.fixturenames:
+    marks = metafunc.definition.iter_markers("parametrize")
+    is_chosen = any("harness" in mark.args[0] for mark in marks)
+    if "harness" in metafunc.fixturenames and not is_chosen:
         own = metafunc.definition.get_closest_marker("stacks")
         servers = metafunc.definition.get_closest_marker("broker_server")
         stacks = [REDIS, RABBITMQ] if servers else [SQLITE, REDIS, RABBITMQ]
         stacks = list(own.args) if own else stacks
-        metafunc.parametrize("stage", stacks, indirect=True)
+        metafunc.parametrize("harness", stacks, indirect=True)
 
 
 def broker_url(stack: str, *, port: int | None = None) -> str:
@@ -55,8 +63,8 @@ def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the tables, to be copied."""
     folder = tmp_path_factory.mktemp("tables")
     path = folder / "site.sqlite3"
-    with closing(Stage(folder, database=f"sqlite:///{path}", broker="memory://")) as stage:
-        stage.migrate()
+    with closing(Harness(folder, database=f"sqlite:///{path}", broker="memory://")) as harness:
+        harness.migrate()
     return path
 
 
@@ -65,13 +73,23 @@ def postgres_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a database with the tables, to be copied."""
     with postgres_database() as url:
         folder = tmp_path_factory.mktemp("tables")
-        with closing(Stage(folder, database=url, broker="memory://")) as stage:
-            stage.migrate()
+        with closing(Harness(folder, database=url, broker="memory://")) as harness:
+            harness.migrate()
         yield url.rpartition("/")[2]
 
 
+@pytest.fixture(scope="session")
+def mariadb_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database with the tables: they take MariaDB too long to be made anew for each test."""
+    with mariadb_database() as url:
+        folder = tmp_path_factory.mktemp("tables")
+        with closing(Harness(folder, database=url, broker="memory://")) as harness:
+            harness.migrate()
+        yield url
+
+
 @pytest.fixture
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
     """A stack with tables."""
     stack: str = request.param
     with ExitStack() as resources:
@@ -79,23 +97,23 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
             shutil.copy(request.getfixturevalue("sqlite_tables"), tmp_path / "site.sqlite3")
             (tmp_path / "broker").mkdir()
             folder = str(tmp_path / "broker")
-            stage = Stage(
+            harness = Harness(
                 tmp_path,
                 database=f"sqlite:///{tmp_path / 'site.sqlite3'}",
                 broker=f"{broker.SCHEME}://",
                 options=broker.options(folder),
             )
         elif stack == "mariadb+redis":
-            database = resources.enter_context(mariadb_database())
-            stage = Stage(tmp_path, database=database, broker=broker_url(stack))
-            stage.migrate()
+            database = request.getfixturevalue("mariadb_tables")
+            empty_mariadb(database)
+            harness = Harness(tmp_path, database=database, broker=broker_url(stack))
         else:
             template = request.getfixturevalue("postgres_tables")
             database = resources.enter_context(postgres_database(template=template))
-            stage = Stage(tmp_path, database=database, broker=broker_url(stack))
-        resources.callback(stage.close)
-        yield stage
-        assert stage.leaks() == []
+            harness = Harness(tmp_path, database=database, broker=broker_url(stack))
+        resources.callback(harness.close)
+        yield harness
+        assert harness.leaks() == []
 
 
 @pytest.fixture

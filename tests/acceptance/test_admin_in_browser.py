@@ -15,7 +15,7 @@ import requests
 from tests.receivers import Answer, Receiver
 
 from .browser import PASSWORD, Example, looking
-from .stage import Stage, postgres_database, until
+from .harness import Harness, postgres_database, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.postgres]
 
@@ -23,17 +23,22 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.postgres]
 @pytest.fixture
 def example(tmp_path):
     with postgres_database() as database:
-        stage = Stage(tmp_path, database=database, broker="memory://")
+        harness = Harness(tmp_path, database=database, broker="memory://")
         (tmp_path / "example").mkdir()
         try:
-            yield Example(stage)
+            yield Example(harness)
         finally:
-            stage.close()
+            harness.close()
 
 
 @pytest.fixture
 def shots(tmp_path):
     return Path(os.environ.get("ADMIN_SCREENSHOTS", tmp_path / "screenshots"))
+
+
+#: Pixels by which the list of a page is wider than its frame.
+BESIDE_ITS_FRAME = """(frame => frame.scrollWidth - frame.clientWidth)(
+    document.querySelector(".results"))"""
 
 
 @pytest.mark.timeout(300)
@@ -43,7 +48,7 @@ def test_a_day_with_an_outage(example, shots):
         staff.login()
         page = staff.page
 
-        staff.go("overview/")
+        staff.go("overviewpage/")
         assert "There is no subscription yet" in page.content()
         staff.see("overview-empty")
         staff.go("delivery/")
@@ -85,7 +90,7 @@ def test_a_day_with_an_outage(example, shots):
             "from django_webhooks.models import Subscription\n"
             "Subscription.objects.create(name='Dead shop').disable('It failed for days.')\n"
         )
-        staff.until("overview/?range=1h", "It failed for days.")
+        staff.until("overviewpage/?range=1h", "It failed for days.")
         primary.answers = backup.answers = [Answer(500, body=b"<b>no<b>")]
         for number in range(6):
             order = {"number": f"A-{number}"}
@@ -93,8 +98,8 @@ def test_a_day_with_an_outage(example, shots):
         until(
             lambda: len(primary.requests) + len(backup.requests) >= 5, "six orders were attempted"
         )
-        staff.until("overview/?range=1h", "Unhealthy (http_500)")
-        staff.until("overview/?range=1h", "look at them")
+        staff.until("overviewpage/?range=1h", "Unhealthy (http_500)")
+        staff.until("overviewpage/?range=1h", "not arrived since")
         staff.see("overview-outage")
         page.emulate_media(color_scheme="dark")
         staff.see("overview-dark")
@@ -104,7 +109,7 @@ def test_a_day_with_an_outage(example, shots):
 
         # The receivers are well again; the failed ones are replayed.
         primary.answers, backup.answers = [Answer(204)], [Answer(204)]
-        staff.until("overview/?range=1h", "On trial")
+        staff.until("overviewpage/?range=1h", "On trial")
         staff.go("delivery/?status=given_up")
         failed = page.locator("#result_list tbody tr").count()
         assert failed >= 3
@@ -133,8 +138,9 @@ def test_a_day_with_an_outage(example, shots):
             page.get_by_role("button", name="Count again").click()
         page.get_by_role("button", name="Begin the replay").click()
         staff.wait_for(f"{failed} of {failed} done")
-        page.wait_for_function("!document.querySelector('[data-webhooks-live]')", timeout=30_000)
-        assert f"Succeeded</span> {failed}" in page.content()
+        page.wait_for_selector("[data-webhooks-live]", state="detached", timeout=30_000)
+        # The page is being loaded again.
+        staff.wait_for(f"Succeeded {failed}")
         staff.see("replay-done")
         bodies = [
             json.loads(one.body) for one in primary.requests + backup.requests if one.status == 204
@@ -173,8 +179,12 @@ def test_a_day_with_an_outage(example, shots):
         requests.post(f"{example.site}/orders/", json={"number": "B-1"}, timeout=10)
         until(lambda: len(backup.requests) > before, "the backup got it")
         staff.see("subscription-pinned")
-        for path in ("switch/", "auditentry/", "bulkreplay/", "attempt/", "event/"):
+        staff.go("auditentry/", app="django_webhooks_auditing")
+        staff.see("auditentry")
+        for path in ("switch/", "bulkreplay/", "attempt/", "event/"):
             staff.go(path)
+            beside = page.evaluate(BESIDE_ITS_FRAME)
+            assert beside <= 1, f"{path} is {beside} px wider than its frame"
             staff.see(path.strip("/"))
     primary.close()
     backup.close()
@@ -207,16 +217,16 @@ def begin(example, staff, *, rate):
 
 
 SEED = """
-from django.utils import timezone
+from django_webhooks import times
 from django_webhooks.models import *
-from django_webhooks.sending import payloads
+from django_webhooks.sending import wire
 s, new = Subscription.objects.get_or_create(name="many")
 if new:
     Endpoint.objects.create(subscription=s, url={url!r})
-now = timezone.now()
+now = times.now()
 kind = "order.created"
 events = [
-    Event(type=kind, body=payloads.serialise(kind, {{"n": n}}, recorded_at=now))
+    Event(type=kind, body=wire.serialise(kind, {{"n": n}}, recorded_at=now), fan_out=None)
     for n in range({count})
 ]
 Event.objects.bulk_create(events, batch_size=1000)
@@ -266,11 +276,11 @@ def test_a_worker_killed_in_the_middle_of_a_replay_is_gone_on_from(example):
     count = 3000
     example.python(SEED.format(url=receiver.url, count=count))
     staff = session(example)
-    worker = example.stage.children[1]
+    worker = example.harness.children[1]
 
     address, _ = begin(example, staff, rate=500)
     until(lambda: progress(staff, address)[0] >= 1000, "a third is done")
-    example.stage.stop(worker, 9)
+    example.harness.stop(worker, 9)
     example.worker()
     until(lambda: progress(staff, address) == (count, False), "all was sent", seconds=150)
 

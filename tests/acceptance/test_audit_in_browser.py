@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from .browser import Example, looking
-from .stage import Stage, postgres_database
+from .harness import Harness, postgres_database
+
+AUDITING = "django_webhooks_auditing"
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.postgres]
 
@@ -17,10 +19,10 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.postgres]
 def test_an_audit_from_the_button_to_what_is_accepted(tmp_path):
     shots = Path(os.environ.get("ADMIN_SCREENSHOTS", tmp_path / "screenshots"))
     with postgres_database() as database:
-        stage = Stage(tmp_path, database=database, broker="memory://")
+        harness = Harness(tmp_path, database=database, broker="memory://")
         (tmp_path / "example").mkdir()
         try:
-            example = Example(stage)
+            example = Example(harness)
             example.python(
                 "from django_webhooks.models import Endpoint, Subscription\n"
                 "made = Subscription(name='Warehouse with a long name', event_types=['*'])\n"
@@ -30,13 +32,13 @@ def test_an_audit_from_the_button_to_what_is_accepted(tmp_path):
             with looking(example.site, shots) as staff:
                 _look(staff)
         finally:
-            stage.close()
+            harness.close()
 
 
 def _look(staff):
     page = staff.page
     staff.login()
-    staff.go("auditreport/")
+    staff.go("auditreport/", app=AUDITING)
     staff.see("audit-reports-empty")
 
     page.get_by_role("button", name="Run the audit now").click()
@@ -53,15 +55,15 @@ def _look(staff):
     page.get_by_role("button", name="Run the audit now").click()
     staff.wait_for("accepted: 1")
     staff.see("audit-report-accepted")
-    staff.go("acceptedfinding/")
+    staff.go("acceptedfinding/", app=AUDITING)
     staff.see("accepted-findings")
     page.go_back()
     page.get_by_role("button", name="Withdraw").click()
     staff.wait_for("Withdrawn")
 
-    staff.go("auditreport/")
+    staff.go("auditreport/", app=AUDITING)
     staff.see("audit-reports")
-    staff.go("auditentry/")
+    staff.go("auditentry/", app=AUDITING)
     staff.wait_for("The seal holds")
     page.get_by_text("The last digest").click()
     staff.see("audit-trail")

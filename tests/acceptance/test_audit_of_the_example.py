@@ -22,50 +22,54 @@ NEW, OLD = encryption.generate_key(), encryption.generate_key()
 #: Four subscriptions with which nothing is wrong.
 IN_ORDER = """
 from datetime import timedelta
-from django.utils import timezone
-from django_webhooks.models import Endpoint, Health, Pulse, Subscription
+from django_webhooks import times
+from django_webhooks.models import Endpoint, EndpointHealth, Subscription
+from django_webhooks.models.figures.heartbeat import Heartbeat
 for name in ("CRM", "ERP", "Shop", "Mail"):
     made = Subscription(name=name, event_types=["order.*"])
     made.save()
     for position, host in enumerate(("one", "two")):
         url = f"https://{host}.{name.lower()}.example/hook"
         Endpoint.objects.create(subscription=made, url=url, position=position)
-Health.objects.update(succeeded_at=timezone.now())
-for name in ("sweep", "check_health", "tally"):
+EndpointHealth.objects.update(succeeded_at=times.now())
+for name in ("sweep", "check_health", "roll_up"):
     # Late enough for a machine that is busy.
-    Pulse.objects.beat(name, now=timezone.now() + timedelta(minutes=5))
+    Heartbeat.objects.beat(name, now=times.now() + timedelta(minutes=5))
 """
 
 #: Eight faults in rows; a network in the settings and a former key make ten.
 FAULTS = """
 from datetime import timedelta
 from django.contrib.auth.models import Permission, User
-from django.utils import timezone
-from django_webhooks.models import Delivery, Endpoint, Health, SigningKey, Subscription
-from django_webhooks.models.audited import unnoted
-from django_webhooks.sending import outbox
-from django_webhooks.sending.fan_out import Draft
-now, day = timezone.now(), timedelta(days=1)
+from django_webhooks import times
+from django_webhooks.models import Delivery, Endpoint, EndpointHealth, SigningKey, Subscription
+from django_webhooks.audit_log import without_audit
+from django_webhooks.sending import recording
+from django_webhooks.sending.recording import Draft
+now, day = times.now(), timedelta(days=1)
 named = Subscription.objects.all()
 crm, erp, mail, shop = sorted(named, key=lambda one: one.name)
 crm.endpoints.get(position=1).delete()
 Endpoint.objects.create(subscription=crm, url="http://clear.example/hook", position=1)    # 1
-with unnoted():
+with without_audit():
     SigningKey.objects.filter(subscription=erp).update(created_at=now - 400 * day)       # 2
 shop.pause("they move")
-with unnoted():
-    Subscription.objects.filter(pk=shop.pk).update(flow_changed_at=now - 30 * day)       # 3
-Health.objects.filter(endpoint=erp.endpoints.get(position=1)).update(
+with without_audit():
+    Subscription.objects.filter(pk=shop.pk).update(sending_changed_at=now - 30 * day)       # 3
+EndpointHealth.objects.filter(endpoint=erp.endpoints.get(position=1)).update(
     state="unhealthy", failing_since=now - timedelta(hours=3), reason="timeout")          # 4
 Endpoint.objects.create(subscription=mail, url="https://gone.mail.example/", position=2)
 mail.endpoints.get(position=2).disable("410")                                             # 5
-made = outbox.record_for(mail, Draft(event_type="order.created", data={}), using="default")
+made = recording.record_for(mail, Draft(event_type="order.created", data={}), using="default")
 Delivery.objects.filter(pk=made.pk).update(
     status="given_up", due_at=None, finished_at=now - 20 * day)                           # 6
 user = User.objects.create_user("bob", is_active=False)
 user.user_permissions.add(Permission.objects.get(codename="see_secret"))                  # 7
-from django_webhooks.models import Pulse
-Pulse.objects.filter(pk="tally").update(at=now - day)                                     # 8
+from django_webhooks.models.figures.heartbeat import Heartbeat
+Heartbeat.objects.filter(pk="roll_up").update(at=now - day)                                     # 8
+with without_audit():
+    # A site that has just been set up misses nothing.
+    Subscription.objects.update(created_at=now - timedelta(hours=1))
 """
 FOUND = [
     ("webhooks.A001", "severe", "endpoint"),
@@ -150,14 +154,14 @@ def test_a_changed_row_of_the_trail_is_found(example):
     verified = example.manage("webhooks_audit", "--verify")
     anchor = re.search(r"\d+:[0-9a-f]{64}", verified.stdout)[0]
 
-    example.sql("UPDATE django_webhooks_auditentry SET by = 'eve' WHERE sequence = 4")
+    example.sql("UPDATE django_webhooks_auditing_entry SET by = 'eve' WHERE sequence = 4")
 
     broken = example.manage("webhooks_audit", "--verify")
     assert (broken.returncode, "Entry 4 was changed" in broken.stderr) == (1, True)
     assert example.audit() == (1, [("webhooks.A021", "severe", "trail")])
 
-    example.sql("DELETE FROM django_webhooks_auditentry")
-    example.sql("DELETE FROM django_webhooks_audithead")
+    example.sql("DELETE FROM django_webhooks_auditing_entry")
+    example.sql("DELETE FROM django_webhooks_auditing_head")
 
     # Without any of it left, only what was logged elsewhere tells.
     assert example.manage("webhooks_audit", "--verify").returncode == 0

@@ -1,4 +1,4 @@
-"""A queue full of the messages of a backlog: what beat asks for waits behind them."""
+"""One queue, full of the messages of a backlog: what beat asks for waits behind them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import pytest
 from tests.receivers import Answer, Receiver
 
 from .conftest import REDIS
-from .stage import Proxy, Stage, until
+from .harness import Harness, Proxy, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 #: Each names a delivery of a receiver that takes ten minutes for all, in runs of one request.
 MESSAGES = 1200
 
 
-def enqueue(stage: Stage) -> None:
+def enqueue(harness: Harness) -> None:
     """Name each delivery that waits in a message of its own."""
-    stage.python(
+    harness.python(
         "from django_webhooks.models import Delivery\nfrom django_webhooks.tasks import deliver\n"
         "for key in Delivery.objects.waiting().values_list('pk', flat=True):\n"
         "    deliver.apply_async(([str(key)],))"
     )
 
 
-def length(stage: Stage) -> int:
+def length(harness: Harness) -> int:
     """Return how many messages wait in the broker."""
-    found: int = stage.python(
+    found: int = harness.python(
         "app = tests.acceptance.site.celery.app\n"
         "with app.connection_for_read() as connection:\n"
         "    queue = connection.default_channel.queue_declare(\n"
@@ -35,61 +35,66 @@ def length(stage: Stage) -> int:
     return found
 
 
-def has_done_rounds(stage: Stage) -> bool:
+def has_done_rounds(harness: Harness) -> bool:
     """Say whether beat's tasks ran; who never did is not stood in for."""
-    rows = stage.query("SELECT name FROM django_webhooks_pulse")
+    rows = harness.query("SELECT name FROM django_webhooks_heartbeat")
     return {("sweep",), ("check_health",)} <= set(rows)
 
 
-def state_of_primary(stage: Stage) -> str:
+def state_of_primary(harness: Harness) -> str:
     """Return the health of the primary of the pair."""
-    found: str = stage.python(
-        "from django_webhooks.models import Health\n"
-        "health = Health.objects.get(subscription__name='pair', endpoint__position=0)\n"
+    found: str = harness.python(
+        "from django_webhooks.models import EndpointHealth\n"
+        "health = EndpointHealth.objects.get(subscription__name='pair', endpoint__position=0)\n"
         "print(json.dumps(health.state))"
     )
     return found
 
 
 @pytest.mark.stacks(REDIS)
-def test_endpoints_are_checked_while_the_queue_is_full_of_long_runs(stage, receiver):
+def test_endpoints_are_checked_while_the_queue_is_full_of_long_runs(harness, receiver):
     """A primary that is back is found out, though no message of beat is reached."""
     receiver.answers = [Answer(204, delay=0.5)]
     primary, backup = Receiver(), Receiver()
     proxy = Proxy("127.0.0.1", primary.port)
-    stage.settings = {
+    harness.settings = {
         "WEBHOOKS_HEALTH_FALL": 1,
         "WEBHOOKS_HEALTH_RISE": 1,
-        "WEBHOOKS_HEALTH_HOLD": 1.0,
-        "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": 0.5,
+        "WEBHOOKS_HEALTH_HOLD_SECONDS": 1.0,
+        "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": 0.5,
+        # All tasks go to the default queue.
+        "CELERY_TASK_ROUTES": {},
     }
     try:
-        stage.subscribe_pair(f"http://127.0.0.1:{proxy.port}/hook", backup.url)
+        harness.subscribe_pair(f"http://127.0.0.1:{proxy.port}/hook", backup.url)
         proxy.refuse()
-        stage.emit(1)
-        worker = stage.worker(concurrency=1)
-        beat = stage.beat()
+        harness.emit(1)
+        worker = harness.worker(concurrency=1)
+        beat = harness.beat()
         until(lambda: backup.requests, "nothing came to the backup")
-        until(lambda: has_done_rounds(stage), "beat was not heard")
+        until(lambda: has_done_rounds(harness), "beat was not heard")
         # The rest is what this process finds in the queue when it starts.
         for child in (worker, beat):
-            stage.stop(child)
-        stage.python(
+            harness.stop(child)
+        harness.python(
             "from django_webhooks.models import *\ns = Subscription.objects.get()\n"
             "s.name, s.event_types = 'pair', ['other.*']\ns.save()"
         )
-        stage.subscribe(receiver.url)
-        stage.emit(MESSAGES)
-        stage.purge()
-        enqueue(stage)
+        harness.subscribe(receiver.url)
+        harness.emit(MESSAGES)
+        harness.fan_out()
+        harness.purge()
+        enqueue(harness)
         proxy.accept()
-        stage.worker(concurrency=1)
-        stage.beat()
+        harness.worker(concurrency=1)
+        harness.beat()
 
-        until(lambda: state_of_primary(stage) == "trial", "the primary was not checked", seconds=90)
+        until(
+            lambda: state_of_primary(harness) == "trial", "the primary was not checked", seconds=20
+        )
 
-        assert length(stage) > MESSAGES * 0.9
-        assert "waiting" in stage.statuses()
+        assert length(harness) > MESSAGES * 0.9
+        assert "waiting" in harness.statuses()
     finally:
         proxy.refuse()
         primary.close()

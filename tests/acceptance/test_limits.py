@@ -9,9 +9,10 @@ from itertools import pairwise
 import pytest
 
 from tests.receivers import Answer
+from tests.timing import stalls
 
 from .conftest import REDIS
-from .stage import until
+from .harness import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.stacks(REDIS)]
 #: Seconds by which one request may take longer to arrive than another.
@@ -24,11 +25,11 @@ def most_at_once(requests) -> int:
     return max(sum(began <= at < ended for began, ended in spans) for at, _ in spans)
 
 
-def excess(times: list[float], *, rate: float) -> float:
+def excess(times: list[float], *, rate: float, jitter: float) -> float:
     """Return by how many requests the worst stretch of time is above the burst and the rate."""
     burst = max(1.0, rate)
     return max(
-        (last - first + 1) - (burst + rate * (times[last] - times[first] + JITTER))
+        (last - first + 1) - (burst + rate * (times[last] - times[first] + jitter))
         for first in range(len(times))
         for last in range(first, len(times))
     )
@@ -38,46 +39,50 @@ def excess(times: list[float], *, rate: float) -> float:
 @pytest.mark.parametrize(
     ("rate", "count", "others"), [(20, 200, {}), (40, 400, {"max_in_flight": 6})]
 )
-def test_two_workers_keep_to_a_rate_and_reach_it(stage, receiver, rate, count, others):
+def test_two_workers_keep_to_a_rate_and_reach_it(harness, receiver, rate, count, others):
     receiver.answers = [Answer(204, delay=0.02 if others else 0.0)]
-    stage.subscribe_pair(receiver.url, rate_limit=float(rate), **others)
-    stage.emit(count)
-    stage.worker()
-    stage.worker()
-    stage.beat()
+    harness.subscribe_pair(receiver.url, rate_limit=float(rate), **others)
+    harness.emit(count)
+    harness.worker()
+    harness.worker()
+    harness.beat()
     until(lambda: receiver.requests, "nothing arrived")
 
-    until(lambda: len(receiver.requests) >= count, "not everything arrived")
+    with stalls() as late:
+        until(lambda: len(receiver.requests) >= count, "not everything arrived")
 
     times = sorted(one.at for one in receiver.requests)
     gap = max(later - earlier for earlier, later in pairwise(times))
     took, ideal = times[-1] - times[0], (count - rate) / rate
+    jitter = JITTER + late.longest
+    above = excess(times, rate=rate, jitter=jitter)
     print(
-        f"\n{count} requests in {took:.2f} s (at the least {ideal:.2f}), excess "
-        f"{excess(times, rate=rate):.1f}, longest gap {gap:.2f} s"
+        f"\n{count} requests in {took:.2f} s (at the least {ideal:.2f}), excess {above:.1f}, "
+        f"longest gap {gap:.2f} s, stalls {late.total:.2f} s, {late.longest:.2f} s at the most"
     )
     assert len(set(receiver.ids)) == len(receiver.ids) == count
-    assert excess(times, rate=rate) <= 0
-    assert took >= ideal - JITTER
-    assert took <= count / rate * 1.1
-    until(lambda: stage.statuses() == {"succeeded": count}, f"stuck: {stage.statuses()}")
+    assert above <= 0
+    assert took >= ideal - jitter
+    # A request waits for its turn in the worker, and in the database or the receiver.
+    assert took <= count / rate * 1.1 + 2 * late.total
+    until(lambda: harness.statuses() == {"succeeded": count}, f"stuck: {harness.statuses()}")
 
 
-def test_never_more_in_flight_than_allowed_also_after_a_worker_is_killed(stage, receiver):
+def test_never_more_in_flight_than_allowed_also_after_a_worker_is_killed(harness, receiver):
     lease = 8.0
-    stage.settings = {"WEBHOOKS_LEASE_SECONDS": lease, "WEBHOOKS_TIMEOUT": 4.0}
+    harness.settings = {"WEBHOOKS_LEASE_SECONDS": lease, "WEBHOOKS_TIMEOUT_SECONDS": 4.0}
     receiver.answers = [Answer(204, delay=0.3)]
-    stage.subscribe_pair(receiver.url, max_in_flight=3)
-    stage.emit(60)
-    killed = stage.worker()
-    stage.worker()
-    stage.beat()
+    harness.subscribe_pair(receiver.url, max_in_flight=3)
+    harness.emit(60)
+    killed = harness.worker()
+    harness.worker()
+    harness.beat()
     until(lambda: len(receiver.requests) >= 12, "too little arrived")
 
-    stage.stop(killed, signal.SIGKILL)
+    harness.stop(killed, signal.SIGKILL)
     at, before = time.monotonic(), len(receiver.requests)
 
-    until(lambda: stage.statuses() == {"succeeded": 60}, f"stuck: {stage.statuses()}")
+    until(lambda: harness.statuses() == {"succeeded": 60}, f"stuck: {harness.statuses()}")
     assert most_at_once([one for one in receiver.requests if one.answered_at]) <= 3
     repeated = len(receiver.ids) - len(set(receiver.ids))
     print(
@@ -86,17 +91,19 @@ def test_never_more_in_flight_than_allowed_also_after_a_worker_is_killed(stage, 
     assert repeated <= 3
 
 
-def test_a_limit_that_is_lifted_while_much_waits(stage, receiver):
-    stage.subscribe_pair(receiver.url, rate_limit=1.0)
-    stage.emit(300)
-    stage.worker()
-    stage.beat()
+def test_a_limit_that_is_lifted_while_much_waits(harness, receiver):
+    harness.subscribe_pair(receiver.url, rate_limit=1.0)
+    harness.emit(300)
+    harness.worker()
+    harness.beat()
     until(lambda: len(receiver.requests) >= 3, "too little arrived")
     assert len(receiver.requests) < 10
 
-    stage.python(
+    harness.python(
         "from django_webhooks.models import Subscription\n"
         "s = Subscription.objects.get()\ns.rate_limit = None\ns.save()"
     )
 
-    until(lambda: stage.statuses() == {"succeeded": 300}, f"stuck: {stage.statuses()}", seconds=40)
+    until(
+        lambda: harness.statuses() == {"succeeded": 300}, f"stuck: {harness.statuses()}", seconds=40
+    )

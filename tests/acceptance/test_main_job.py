@@ -8,30 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections import Counter
 
 import pytest
 import standardwebhooks
 
 from tests import certificates
-from tests.receivers import Answer, Receiver, dripping, speaking
+from tests.receivers import Answer, Receiver, dripping, read_request, speaking
 
 from .conftest import RABBITMQ, REDIS
-from .stage import until
+from .harness import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def account(stage, receiver, *, repeats=0, lost_answers=0):
+def account(harness, receiver, *, repeats=0, lost_answers=0):
     """Check that all that was committed arrived, signed, and was repeated at most so often."""
-    committed = stage.committed()
+    committed = harness.committed()
 
     def arrived():
         return {json.loads(one.body)["data"]["id"] for one in receiver.requests}
 
     until(lambda: arrived() >= committed, "not everything arrived")
-    until(lambda: set(stage.statuses()) <= {"succeeded"}, f"stuck: {stage.statuses()}")
+    until(lambda: set(harness.statuses()) <= {"succeeded"}, f"stuck: {harness.statuses()}")
     assert arrived() == committed, "something arrived that was not committed"
     bodies = {}
     for request in receiver.requests:
@@ -43,34 +44,34 @@ def account(stage, receiver, *, repeats=0, lost_answers=0):
 
 
 @pytest.mark.essential
-def test_what_is_committed_arrives_once(stage, receiver):
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.web()
+def test_what_is_committed_arrives_once(harness, receiver):
+    harness.subscribe(receiver.url)
+    harness.worker()
+    harness.web()
 
     for number in range(10):
-        stage.ask(f"thing {number}")
+        harness.ask(f"thing {number}")
 
-    account(stage, receiver)
+    account(harness, receiver)
 
 
 @pytest.mark.essential
-def test_failures_are_retried_and_recorded(stage, receiver):
+def test_failures_are_retried_and_recorded(harness, receiver):
     receiver.answers = [Answer(503), Answer(500), Answer(429, {"Retry-After": "1"}), Answer(204)]
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.web()
+    harness.subscribe(receiver.url)
+    harness.worker()
+    harness.web()
 
-    stage.ask("thing")
+    harness.ask("thing")
 
-    account(stage, receiver, repeats=3)
+    account(harness, receiver, repeats=3)
     told = [
         (one.headers["webhook-attempt"], one.headers.get("webhook-retry-reason"))
         for one in receiver.requests
     ]
     assert told == [("1", None), ("2", "http_503"), ("3", "http_500"), ("4", "http_429")]
     assert receiver.requests[3].at - receiver.requests[2].at >= 1
-    recorded = stage.python(
+    recorded = harness.python(
         "from django_webhooks.models import Attempt\n"
         "print(json.dumps(list(Attempt.objects.order_by('number')"
         ".values_list('number', 'status_code', 'outcome'))))"
@@ -85,24 +86,72 @@ def test_failures_are_retried_and_recorded(stage, receiver):
 
 @pytest.mark.stacks(RABBITMQ)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_every_pool_delivers_and_keeps_the_deadline(stage, receiver, pool):
+def test_every_pool_delivers_and_keeps_the_deadline(harness, receiver, pool):
     receiver.answers = [Answer(204, delay=8.0), Answer(204)]
-    stage.settings = {"WEBHOOKS_TIMEOUT": 1.0}
-    stage.subscribe(receiver.url)
-    stage.emit(30)
-    stage.worker(pool=pool)
-    stage.beat()
+    harness.settings = {"WEBHOOKS_TIMEOUT_SECONDS": 1.0}
+    harness.subscribe(receiver.url)
+    harness.emit(30)
+    harness.worker(pool=pool)
+    harness.beat()
 
-    account(stage, receiver, repeats=1)
+    account(harness, receiver, repeats=1)
     delayed = receiver.ids[0]
     times = [one.at for one in receiver.requests if one.headers["webhook-id"] == delayed]
     assert 1.0 <= times[1] - times[0] < 5
 
 
+def behind_one_server(connection):
+    """Answer the receivers of two tenants: one with 103 and later 200, the other with 503."""
+    while request := read_request(connection):
+        if request.startswith(b"POST /a"):
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+            time.sleep(0.1)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nof a")
+        else:
+            connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nof b")
+
+
+@pytest.mark.stacks(REDIS)
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_each_answer_belongs_to_its_request_in_every_pool(harness, pool, tmp_path):
+    made = certificates.make(tmp_path, names=["127.0.0.1"])
+    with (
+        speaking(behind_one_server) as plain,
+        speaking(behind_one_server, tls=made.server()) as inside_tls,
+    ):
+        harness.settings = {
+            "WEBHOOKS_HEALTH_FALL": 1000,
+            "django_webhooks.policies.health.WINDOW_ATTEMPTS": 1000,
+            "WEBHOOKS_CA_BUNDLE": str(made.certificate),
+        }
+        for server in (f"http://{plain}", f"https://{inside_tls}"):
+            harness.subscribe(f"{server}/a")
+            harness.subscribe(f"{server}/b")
+        harness.emit(20)
+        harness.worker(pool=pool)
+        harness.beat()
+
+        def told():
+            return harness.python(
+                "from django_webhooks.models import Attempt\n"
+                "print(json.dumps([[str(one), *rest] for one, *rest in"
+                " Attempt.objects.values_list("
+                "'delivery__subscription_id', 'status_code', 'response_body', 'reason')]))"
+            )
+
+        until(lambda: len(told()) >= 80, "not everything was attempted")
+        found = {}
+        for subscription, *rest in told():
+            found.setdefault(subscription, set()).add(tuple(rest))
+
+    right = [{(200, "of a", "")}] * 2 + [{(503, "of b", "http_503")}] * 2
+    assert sorted(found.values(), key=str) == right
+
+
 @pytest.mark.essential
 @pytest.mark.stacks(REDIS)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(stage, pool, tmp_path):
+def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(harness, pool, tmp_path):
     """In the clear and inside TLS; it would drip for 20 s."""
     made = certificates.make(tmp_path, names=["127.0.0.1"])
     drips = dripping(b"HTTP/1.1 200 OK\r\n", b"X-Drip: x\r\n", every=1 / 3)
@@ -111,34 +160,34 @@ def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(stage, pool, tmp
         speaking(drips) as plain,
         speaking(drips, tls=made.server()) as inside_tls,
     ):
-        stage.settings = {
-            "WEBHOOKS_TIMEOUT": 1.0,
+        harness.settings = {
+            "WEBHOOKS_TIMEOUT_SECONDS": 1.0,
             "WEBHOOKS_HEALTH_FALL": 1000,
             "WEBHOOKS_RETRY_FACTOR": 1.0,
-            "WEBHOOKS_RETRY_BASE": 1.0,
+            "WEBHOOKS_RETRY_BASE_SECONDS": 1.0,
             "WEBHOOKS_CA_BUNDLE": str(made.certificate),
         }
-        stage.subscribe(receiver.url)
-        stage.subscribe(f"http://{plain}/")
-        stage.subscribe(f"https://{inside_tls}/")
-        stage.emit(1)
-        stage.worker(pool=pool)
-        stage.beat()
+        harness.subscribe(receiver.url)
+        harness.subscribe(f"http://{plain}/")
+        harness.subscribe(f"https://{inside_tls}/")
+        harness.emit(1)
+        harness.worker(pool=pool)
+        harness.beat()
 
         def is_told():
             """Whether enough is known: a busy machine adds time, so that the best one counts."""
-            best = [min(durations(stage, one), default=9999) for one in (plain, inside_tls)]
+            best = [min(durations(harness, one), default=9999) for one in (plain, inside_tls)]
             return all(1000 <= one <= 1500 for one in best)
 
         until(is_told, "no attempt ended within half a second of the deadline")
         until(lambda: len(receiver.requests) == 1, "nothing arrived beside it")
         for server in (plain, inside_tls):
-            assert max(durations(stage, server)) < 5_000
+            assert max(durations(harness, server)) < 5_000
 
 
-def durations(stage, host):
+def durations(harness, host):
     """Return the milliseconds of all attempts to a host, which have all timed out."""
-    found = stage.python(
+    found = harness.python(
         "from django_webhooks.models import Attempt\n"
         f"rows = Attempt.objects.filter(endpoint_host={host!r})\n"
         "print(json.dumps([list(row) for row in rows.values_list('reason', 'duration_ms')]))"

@@ -17,7 +17,7 @@ import pytest
 from tests.receivers import Answer, Receiver
 
 from .conftest import MARIADB, REDIS
-from .stage import Proxy, Stage, until
+from .harness import Harness, Proxy, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -39,11 +39,11 @@ for number in range({start}, {start} + {count}):
 
 @contextmanager
 def emitting(
-    stage: Stage, *, count: int, seconds: float, start: int = 0
+    harness: Harness, *, count: int, seconds: float, start: int = 0
 ) -> Iterator[threading.Thread]:
     """Record events of some keys in one process, each in a transaction of its own."""
     code = EMIT.format(seed=1, start=start, count=count, keys=KEYS, pause=seconds / count)
-    thread = threading.Thread(target=stage.python, args=(code,), daemon=True)
+    thread = threading.Thread(target=harness.python, args=(code,), daemon=True)
     thread.start()
     yield thread
     thread.join(60)
@@ -81,50 +81,50 @@ def check(*receivers: Receiver, count: int) -> None:
     assert arrived == count
 
 
-def done(stage: Stage, count: int) -> None:
+def done(harness: Harness, count: int) -> None:
     """Wait until all of them arrived."""
-    until(lambda: stage.statuses().get("succeeded") == count, "stuck", seconds=120)
+    until(lambda: harness.statuses().get("succeeded") == count, "stuck", seconds=120)
 
 
-def is_back(stage: Stage, failover: str) -> bool:
+def is_back(harness: Harness, failover: str) -> bool:
     """Say whether the traffic went back to the primary; that of each delivery never leaves it."""
-    return failover == "each" or stage.switches()[-1][0] == "failback"
+    return failover == "each" or harness.switches()[-1][0] == "failback"
 
 
 @pytest.mark.essential
 @pytest.mark.stacks(REDIS)
-def test_the_order_is_kept_when_receivers_fail_now_and_then(stage, receiver):
+def test_the_order_is_kept_when_receivers_fail_now_and_then(harness, receiver):
     receiver.answers = fickle(1)
     # Single failures are no outage.
-    stage.settings = {"WEBHOOKS_HEALTH_FALL": 1000, "WEBHOOKS_LEASE_SECONDS": LEASE}
-    stage.subscribe_pair(receiver.url, ordering="key")
+    harness.settings = {"WEBHOOKS_HEALTH_FALL": 1000, "WEBHOOKS_LEASE_SECONDS": LEASE}
+    harness.subscribe_pair(receiver.url, ordering="key")
     for _ in range(2):
-        stage.worker()
-    stage.beat()
+        harness.worker()
+    harness.beat()
 
-    with emitting(stage, count=100, seconds=5):
+    with emitting(harness, count=100, seconds=5):
         pass
-    done(stage, 100)
+    done(harness, 100)
 
     assert any(request.status == 500 for request in receiver.requests)
     check(receiver, count=100)
 
 
 @pytest.mark.stacks(REDIS, MARIADB)
-def test_the_order_is_kept_when_workers_are_killed(stage, receiver):
+def test_the_order_is_kept_when_workers_are_killed(harness, receiver):
     receiver.answers = fickle(2)
-    stage.settings = {"WEBHOOKS_HEALTH_FALL": 1000, "WEBHOOKS_LEASE_SECONDS": LEASE}
-    stage.subscribe_pair(receiver.url, ordering="key")
-    workers = [stage.worker(), stage.worker()]
-    stage.beat()
+    harness.settings = {"WEBHOOKS_HEALTH_FALL": 1000, "WEBHOOKS_LEASE_SECONDS": LEASE}
+    harness.subscribe_pair(receiver.url, ordering="key")
+    workers = [harness.worker(), harness.worker()]
+    harness.beat()
 
-    with emitting(stage, count=300, seconds=15):
+    with emitting(harness, count=300, seconds=15):
         until(lambda: len(receiver.requests) > 30, "nothing arrives")
         for _ in range(3):
-            stage.stop(workers.pop(0), signal.SIGKILL)
-            workers.append(stage.worker())
+            harness.stop(workers.pop(0), signal.SIGKILL)
+            workers.append(harness.worker())
             time.sleep(2)
-    done(stage, 300)
+    done(harness, 300)
 
     check(receiver, count=300)
 
@@ -132,24 +132,24 @@ def test_the_order_is_kept_when_workers_are_killed(stage, receiver):
 @pytest.mark.outage
 @pytest.mark.stacks(REDIS)
 @pytest.mark.parametrize("failover", ["switch", "each"])
-def test_the_order_is_kept_over_a_failover_and_back(stage, receiver, failover):
+def test_the_order_is_kept_over_a_failover_and_back(harness, receiver, failover):
     backup = Receiver(fickle(3, failures=0.02))
     receiver.answers = fickle(4, failures=0.02)
     proxy = Proxy("127.0.0.1", receiver.port)
-    stage.settings = {
+    harness.settings = {
         "WEBHOOKS_LEASE_SECONDS": LEASE,
-        "WEBHOOKS_HEALTH_HOLD": 2.0,
-        "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": 0.5,
+        "WEBHOOKS_HEALTH_HOLD_SECONDS": 2.0,
+        "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": 0.5,
     }
-    stage.subscribe_pair(
+    harness.subscribe_pair(
         f"http://127.0.0.1:{proxy.port}/hook", backup.url, ordering="key", failover=failover
     )
     for _ in range(2):
-        stage.worker()
-    stage.beat()
+        harness.worker()
+    harness.beat()
 
     try:
-        with emitting(stage, count=200, seconds=10):
+        with emitting(harness, count=200, seconds=10):
             until(lambda: len(receiver.requests) > 30, "nothing arrives")
             proxy.refuse()
             until(lambda: len(backup.requests) > 30, "nothing comes to the backup")
@@ -157,12 +157,12 @@ def test_the_order_is_kept_over_a_failover_and_back(stage, receiver, failover):
         count, rounds = 200, 0
         before = len(receiver.requests)
         # The primary is tried with a real delivery: there is traffic until it has been.
-        while rounds < 15 and (not rounds or not is_back(stage, failover)):
-            with emitting(stage, count=20, seconds=1, start=count):
+        while rounds < 15 and (not rounds or not is_back(harness, failover)):
+            with emitting(harness, count=20, seconds=1, start=count):
                 pass
             count, rounds = count + 20, rounds + 1
-        done(stage, count)
-        assert is_back(stage, failover)
+        done(harness, count)
+        assert is_back(harness, failover)
         assert len(receiver.requests) > before
     finally:
         proxy.refuse()

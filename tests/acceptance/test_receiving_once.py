@@ -20,7 +20,7 @@ import pytest
 from tests import certificates, senders
 
 from .conftest import REDIS
-from .stage import SIGNING_SECRET, free_port, until
+from .harness import SIGNING_SECRET, free_port, until
 from .traffic import traffic
 
 pytestmark = [
@@ -52,43 +52,43 @@ def post(request):
         return 0, None
 
 
-def effects(stage):
+def effects(harness):
     """Return how many effects there are, by message."""
-    return stage.python(
+    return harness.python(
         "from collections import Counter\nfrom tests.acceptance.site.models import Effect\n"
         "print(json.dumps(Counter(Effect.objects.values_list('message_id', flat=True))))"
     )
 
 
-def inbox(stage):
+def inbox(harness):
     """Return the rows of the inbox by message: status, attempts, repeats and error."""
-    return stage.python(
-        "from django_webhooks.models import InboxMessage\n"
+    return harness.python(
+        "from django_webhooks.inbox.models import InboxMessage\n"
         "print(json.dumps({one.pop('message_id'): one for one in InboxMessage.objects.values("
         "'message_id', 'status', 'attempts_made', 'repeats', 'error')}))"
     )
 
 
-def processes(stage, count):
+def processes(harness, count):
     """Start web processes, and return them with where they are."""
     found = []
     for _ in range(count):
-        web = stage.web()
-        found.append((web, stage.site))
+        web = harness.web()
+        found.append((web, harness.site))
     return found
 
 
-def in_the_handler(stage):
+def in_the_handler(harness):
     """Wait until the handler that hangs does."""
-    until((stage.folder / "began").exists, "the handler did not begin")
+    until((harness.folder / "began").exists, "the handler did not begin")
 
 
 @pytest.mark.parametrize("path", ["hooks/", "hooks-later/"])
-def test_a_hundred_copies_at_once_have_one_effect(stage, path):
-    sites = [site for _, site in processes(stage, PROCESSES)]
+def test_a_hundred_copies_at_once_have_one_effect(harness, path):
+    sites = [site for _, site in processes(harness, PROCESSES)]
     if path == "hooks-later/":
-        stage.worker()
-        stage.beat()
+        harness.worker()
+        harness.beat()
     gate = threading.Barrier(COPIES)
 
     def send(number):
@@ -106,25 +106,25 @@ def test_a_hundred_copies_at_once_have_one_effect(stage, path):
     )
     first = 204 if path == "hooks/" else 202
     assert answers[first, None] == 1
-    until(lambda: inbox(stage)["msg_1"]["status"] == "handled", "it was not handled")
-    assert effects(stage) == {"msg_1": 1}
-    assert list(inbox(stage)) == ["msg_1"]
-    assert inbox(stage)["msg_1"]["repeats"] == answers[200, None]
+    until(lambda: inbox(harness)["msg_1"]["status"] == "handled", "it was not handled")
+    assert effects(harness) == {"msg_1": 1}
+    assert list(inbox(harness)) == ["msg_1"]
+    assert inbox(harness)["msg_1"]["repeats"] == answers[200, None]
 
 
-def test_what_a_killed_process_was_handling_is_handled_when_it_comes_again(stage):
-    stage.settings = {"WEBHOOKS_INBOX_WAIT": 0.5}
-    (dying, first), (_, second) = processes(stage, 2)
+def test_what_a_killed_process_was_handling_is_handled_when_it_comes_again(harness):
+    harness.settings = {"django_webhooks.inbox.deduplication.WAIT_SECONDS": 0.5}
+    (dying, first), (_, second) = processes(harness, 2)
     answers = []
     thread = threading.Thread(
         target=lambda: answers.append(post(request_of(first, how="hangs once")))
     )
     thread.start()
-    in_the_handler(stage)
+    in_the_handler(harness)
 
     meanwhile = post(request_of(second, how="hangs once"))
-    before = effects(stage)
-    stage.stop(dying, signal.SIGKILL)
+    before = effects(harness)
+    harness.stop(dying, signal.SIGKILL)
     thread.join(30)
     killed_at = time.monotonic()
     until(lambda: post(request_of(second, how="hangs once"))[0] == 204, "it was not handled")
@@ -136,55 +136,55 @@ def test_what_a_killed_process_was_handling_is_handled_when_it_comes_again(stage
     assert meanwhile == (503, "10")
     assert before == {}
     assert again == (200, None)
-    assert effects(stage) == {"msg_1": 1}
+    assert effects(harness) == {"msg_1": 1}
 
 
-def test_what_a_killed_worker_was_handling_is_handled_by_another(stage):
-    stage.settings = {"WEBHOOKS_RETRY_BASE": 0.5}
-    stage.web()
-    worker = stage.worker()
-    assert post(request_of(stage.site, path="hooks-later/", how="hangs once")) == (202, None)
-    in_the_handler(stage)
+def test_what_a_killed_worker_was_handling_is_handled_by_another(harness):
+    harness.settings = {"WEBHOOKS_RETRY_BASE_SECONDS": 0.5}
+    harness.web()
+    worker = harness.worker()
+    assert post(request_of(harness.site, path="hooks-later/", how="hangs once")) == (202, None)
+    in_the_handler(harness)
 
-    before = effects(stage)
+    before = effects(harness)
     began = time.monotonic()
-    meanwhile = post(request_of(stage.site, path="hooks-later/", how="hangs once"))
+    meanwhile = post(request_of(harness.site, path="hooks-later/", how="hangs once"))
     seconds = time.monotonic() - began
-    stage.stop(worker, signal.SIGKILL)
-    assert inbox(stage)["msg_1"]["status"] == "waiting"
-    stage.worker()
-    stage.beat()
-    until(lambda: inbox(stage)["msg_1"]["status"] == "handled", "it was not handled")
+    harness.stop(worker, signal.SIGKILL)
+    assert inbox(harness)["msg_1"]["status"] == "waiting"
+    harness.worker()
+    harness.beat()
+    until(lambda: inbox(harness)["msg_1"]["status"] == "handled", "it was not handled")
 
-    print(f"\nmeanwhile {meanwhile} after {seconds:.2f} s, then {inbox(stage)['msg_1']}")
+    print(f"\nmeanwhile {meanwhile} after {seconds:.2f} s, then {inbox(harness)['msg_1']}")
     assert before == {}
     assert meanwhile == (200, None)
     assert seconds < 3
-    assert effects(stage) == {"msg_1": 1}
-    assert inbox(stage)["msg_1"]["attempts_made"] == 2
+    assert effects(harness) == {"msg_1": 1}
+    assert inbox(harness)["msg_1"]["attempts_made"] == 2
 
 
-def test_what_always_fails_is_given_up_and_handled_once_mended_and_replayed(stage):
-    stage.settings = {"WEBHOOKS_INBOX_ATTEMPTS": 3, "WEBHOOKS_RETRY_BASE": 0.2}
-    stage.web()
-    stage.worker()
-    stage.beat()
+def test_what_always_fails_is_given_up_and_handled_once_mended_and_replayed(harness):
+    harness.settings = {"WEBHOOKS_RETRY_ATTEMPTS": 3, "WEBHOOKS_RETRY_BASE_SECONDS": 0.2}
+    harness.web()
+    harness.worker()
+    harness.beat()
 
     for how in ("fails", "kills"):
-        request = request_of(stage.site, path="hooks-later/", message_id=how, how=how)
+        request = request_of(harness.site, path="hooks-later/", message_id=how, how=how)
         assert post(request) == (202, None)
     until(
-        lambda: {one["status"] for one in inbox(stage).values()} == {"given_up"},
+        lambda: {one["status"] for one in inbox(harness).values()} == {"given_up"},
         "it was not given up",
     )
-    given_up = inbox(stage)
-    before = effects(stage)
-    (stage.folder / "mended").touch()
-    stage.python(
-        "from django_webhooks.models import InboxMessage\n"
+    given_up = inbox(harness)
+    before = effects(harness)
+    (harness.folder / "mended").touch()
+    harness.python(
+        "from django_webhooks.inbox.models import InboxMessage\n"
         "InboxMessage.objects.filter(message_id='fails').replay()"
     )
-    until(lambda: inbox(stage)["fails"]["status"] == "handled", "it was not handled")
+    until(lambda: inbox(harness)["fails"]["status"] == "handled", "it was not handled")
 
     print(f"\n{given_up}")
     assert {name: one["attempts_made"] for name, one in given_up.items()} == {
@@ -194,33 +194,33 @@ def test_what_always_fails_is_given_up_and_handled_once_mended_and_replayed(stag
     assert given_up["fails"]["error"] == "RuntimeError: after the effect"
     assert given_up["kills"]["error"] == "interrupted"
     assert before == {}
-    assert effects(stage) == {"fails": 1}
+    assert effects(harness) == {"fails": 1}
 
 
-def test_every_event_has_one_effect_though_workers_and_the_primary_are_killed(stage, tmp_path):
+def test_every_event_has_one_effect_though_workers_and_the_primary_are_killed(harness, tmp_path):
     made = certificates.make(tmp_path, names=["127.0.0.1"])
     tls = {"ACCEPTANCE_CERTIFICATE": str(made.certificate), "ACCEPTANCE_KEY": str(made.key)}
     os.environ["ACCEPTANCE_AUTHORITIES"] = str(made.certificate)
     try:
-        under_way(stage, tls)
+        under_way(harness, tls)
     finally:
         del os.environ["ACCEPTANCE_AUTHORITIES"]
     happened = Counter(
-        stage.python(
+        harness.python(
             "from tests.acceptance.site.models import Effect\n"
             "print(json.dumps([data['id'] for data in Effect.objects.values_list('data',"
             " flat=True)]))"
         )
     )
-    rows = inbox(stage)
-    attempts = Counter(outcome for _, outcome, _ in stage.attempts())
+    rows = inbox(harness)
+    attempts = Counter(outcome for _, outcome, _ in harness.attempts())
     repeats = sum(one["repeats"] for one in rows.values())
-    causes = [cause for cause, _ in stage.switches()]
+    causes = [cause for cause, _ in harness.switches()]
     print(
         f"\n{len(happened)} things, {sum(happened.values())} effects, {repeats} repeats; "
         f"attempts {dict(attempts)}; switches {causes}"
     )
-    assert set(happened) == stage.committed()
+    assert set(happened) == harness.committed()
     assert set(happened.values()) == {1}
     assert len(rows) == len(happened) >= 200
     # Otherwise nothing was shown.
@@ -228,31 +228,31 @@ def test_every_event_has_one_effect_though_workers_and_the_primary_are_killed(st
     assert "failover" in causes
 
 
-def under_way(stage, tls):
+def under_way(harness, tls):
     """Let 200 events be told by TLS while workers and the primary die and come back."""
-    stage.settings = {
+    harness.settings = {
         "WEBHOOKS_RECEIVING_REQUIRE_HTTPS": True,
         "WEBHOOKS_REQUIRE_HTTPS": True,
-        "WEBHOOKS_HEALTH_HOLD": 2.0,
-        "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": 1.0,
-        "WEBHOOKS_PROBE_TIMEOUT": 1.0,
+        "WEBHOOKS_HEALTH_HOLD_SECONDS": 2.0,
+        "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": 1.0,
+        "django_webhooks.sending.health_checks.probes.PROBE_SECONDS": 1.0,
         "SECONDS_UNTIL_ANSWER": 0.2,
     }
     ports = [free_port(), free_port()]
-    stage.subscribe_pair(*(f"https://127.0.0.1:{port}/hooks/" for port in ports))
-    primary, _ = (stage.serve(port, **tls) for port in ports)
-    worker = stage.worker()
-    stage.beat()
-    stage.web()
-    with traffic(stage, rate=20) as events:
+    harness.subscribe_pair(*(f"https://127.0.0.1:{port}/hooks/" for port in ports))
+    primary, _ = (harness.serve(port, **tls) for port in ports)
+    worker = harness.worker()
+    harness.beat()
+    harness.web()
+    with traffic(harness, rate=20) as events:
         time.sleep(1)
-        stage.stop(worker, signal.SIGKILL)
-        worker = stage.worker()
+        harness.stop(worker, signal.SIGKILL)
+        worker = harness.worker()
         time.sleep(1)
-        stage.stop(primary, signal.SIGKILL)
+        harness.stop(primary, signal.SIGKILL)
         time.sleep(1.5)
-        stage.serve(ports[0], **tls)
+        harness.serve(ports[0], **tls)
         until(lambda: len(events.committed) >= 200, "there were too few events")
-        stage.stop(worker, signal.SIGKILL)
-    stage.worker()
-    until(lambda: set(stage.statuses()) == {"succeeded"}, f"stuck: {stage.statuses()}")
+        harness.stop(worker, signal.SIGKILL)
+    harness.worker()
+    until(lambda: set(harness.statuses()) == {"succeeded"}, f"stuck: {harness.statuses()}")

@@ -11,12 +11,13 @@ import time
 import pytest
 from kombu import Connection
 
+from django_webhooks import beat
 from tests.receivers import Answer
 from tests.services import REQUIRED
 from tests.unit.test_docs import page
 
 from .conftest import RABBITMQ, REDIS
-from .stage import Bouncer, until
+from .harness import Bouncer, until
 from .test_main_job import account
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
@@ -30,27 +31,30 @@ def recipes(heading):
 
 
 @pytest.fixture
-def quorum(stage):
-    """Queues of the recipe, under names of the stage's own."""
+def quorum(harness):
+    """Queues of the recipe, under names of the harness's own."""
     [text] = recipes("RabbitMQ: quorum queues")
-    routes = {"django_webhooks.tasks.*": {"queue": stage.queue}}
-    text = text.replace('"default"', repr(f"{stage.queue}-default"))
+    names = {beat.QUEUE: harness.queue, beat.PERIODIC_QUEUE: f"{harness.queue}-periodic"}
+    routes = {task: {"queue": names[route["queue"]]} for task, route in beat.ROUTES.items()}
+    text = text.replace('"default"', repr(f"{harness.queue}-default"))
     text = text.replace("{**beat.ROUTES}", repr(routes))
-    stage.recipe = text.replace("beat.QUEUE", repr(stage.queue))
-    assert stage.recipe.count(stage.queue) == 4
+    text = text.replace("beat.PERIODIC_QUEUE", repr(names[beat.PERIODIC_QUEUE]))
+    harness.recipe = text.replace("beat.QUEUE", repr(harness.queue))
+    assert harness.recipe.count(harness.queue) == 4 + len(routes)
     yield
-    with Connection(stage.broker) as connection:
+    with Connection(harness.broker) as connection:
         channel = connection.default_channel
         levels = [f"celery_delayed_{level}" for level in range(28)]
-        for name in (stage.queue, f"{stage.queue}-default", *levels):
+        own = [harness.queue, f"{harness.queue}-default", f"{harness.queue}-periodic", *levels]
+        for name in own:
             channel.queue_delete(name)
-        for name in (stage.queue, f"{stage.queue}-default", *levels, "celery_delayed_delivery"):
+        for name in (*own, "celery_delayed_delivery"):
             channel.exchange_delete(name)
 
 
-def waits(stage, queue):
+def waits(harness, queue):
     """Return how many messages wait in a queue, which must be a quorum queue."""
-    with Connection(stage.broker) as connection:
+    with Connection(harness.broker) as connection:
         arguments = {"x-queue-type": "quorum"}
         declared = connection.default_channel.queue_declare(
             queue, durable=True, auto_delete=False, arguments=arguments
@@ -58,117 +62,119 @@ def waits(stage, queue):
         return declared.message_count
 
 
-def logs(stage):
-    return "".join(path.read_text(errors="replace") for path in stage.folder.glob("*.log"))
+def logs(harness):
+    return "".join(path.read_text(errors="replace") for path in harness.folder.glob("*.log"))
 
 
 @pytest.mark.stacks(RABBITMQ)
 @pytest.mark.usefixtures("quorum")
-def test_retries_wait_in_rabbitmq_and_hold_up_nothing(stage, receiver):
+def test_retries_wait_in_rabbitmq_and_hold_up_nothing(harness, receiver):
     receiver.answers = [Answer(503), Answer(204)]
-    stage.settings = {
-        "WEBHOOKS_RETRY_BASE": 6.0,
+    harness.settings = {
+        "WEBHOOKS_RETRY_BASE_SECONDS": 6.0,
         "CELERY_WORKER_PREFETCH_MULTIPLIER": 1,
         "CELERY_WORKER_ENABLE_REMOTE_CONTROL": False,
     }
-    stage.subscribe(receiver.url)
-    stage.worker(concurrency=1)  # One message at a time, and no beat: nothing else brings it back.
-    stage.web()
+    harness.subscribe(receiver.url)
+    harness.worker(
+        concurrency=1
+    )  # One message at a time, and no beat: nothing else brings it back.
+    harness.web()
 
-    stage.ask("failing")
+    harness.ask("failing")
     until(lambda: len(receiver.requests) == 1, "nothing was sent")
     time.sleep(1)
     began = time.monotonic()
-    stage.ask("meanwhile")
+    harness.ask("meanwhile")
     until(lambda: len(receiver.requests) == 2, "the retry that waits holds up others")
     assert time.monotonic() - began < 3
 
-    account(stage, receiver, repeats=1)
+    account(harness, receiver, repeats=1)
     assert receiver.requests[2].at - receiver.requests[0].at > 4
-    assert "direct exchange" not in logs(stage)
-    assert waits(stage, stage.queue) == 0
+    assert "direct exchange" not in logs(harness)
+    assert waits(harness, harness.queue) == 0
 
 
 @pytest.mark.stacks(RABBITMQ)
 @pytest.mark.usefixtures("quorum")
-def test_a_worker_that_is_killed_loses_nothing(stage, receiver):
+def test_a_worker_that_is_killed_loses_nothing(harness, receiver):
     receiver.answers = [Answer(204, delay=0.5)]
-    stage.subscribe(receiver.url)
-    killed = stage.worker()
-    stage.beat()
-    stage.web()
+    harness.subscribe(receiver.url)
+    killed = harness.worker()
+    harness.beat()
+    harness.web()
     for number in range(10):
-        stage.ask(f"thing {number}")
+        harness.ask(f"thing {number}")
     until(lambda: receiver.requests, "nothing was sent")
 
-    stage.stop(killed, signal.SIGKILL)
-    stage.worker()
+    harness.stop(killed, signal.SIGKILL)
+    harness.worker()
 
-    account(stage, receiver, repeats=10)
+    account(harness, receiver, repeats=10)
 
 
 @pytest.fixture
-def bouncer(stage, tmp_path):
-    """Let the stage reach its database through PgBouncer, in transaction mode."""
+def bouncer(harness, tmp_path):
+    """Let the harness reach its database through PgBouncer, in transaction mode."""
     if not PGBOUNCER:
         (pytest.fail if REQUIRED else pytest.skip)("needs PgBouncer")
     made = Bouncer(tmp_path, connections=3)
-    stage.database = made.before(stage.database)
-    _, _, stage.recipe, _ = recipes("PostgreSQL: connections")
+    harness.database = made.before(harness.database)
+    _, _, harness.recipe, _ = recipes("PostgreSQL: connections")
     yield made
     made.close()
 
 
 @pytest.mark.stacks(REDIS)
 @pytest.mark.usefixtures("bouncer")
-def test_many_processes_share_few_connections_of_pgbouncer(stage, receiver):
+def test_many_processes_share_few_connections_of_pgbouncer(harness, receiver):
     receiver.answers = [Answer(503), Answer(204, delay=0.05)]
-    stage.subscribe(receiver.url)
+    harness.subscribe(receiver.url)
     count = 200
-    stage.emit(count)
-    workers = [stage.worker(concurrency=3) for _ in range(2)]
-    stage.beat()
-    stage.web()
-    stage.ask("thing")
+    harness.emit(count)
+    workers = [harness.worker(concurrency=3) for _ in range(2)]
+    harness.beat()
+    harness.web()
+    harness.ask("thing")
     until(lambda: len(receiver.requests) > 30, "nothing was sent")
 
-    stage.stop(workers[0], signal.SIGKILL)
+    harness.stop(workers[0], signal.SIGKILL)
 
-    account(stage, receiver, repeats=100)
+    account(harness, receiver, repeats=100)
     assert len(receiver.requests) > count
     code = (
-        "from django_webhooks.auditing import audit\nfrom django_webhooks import tasks\n"
-        "tasks.sweep(); tasks.prune(); tasks.tally(); tasks.audit()\n"
+        "from django_webhooks import tasks\nfrom django_webhooks.auditing.tasks import audit\n"
+        "tasks.sweep(); tasks.prune(); tasks.roll_up(); audit()\n"
         "from django.db import connection\n"
         "print(json.dumps([connection.settings_dict['DISABLE_SERVER_SIDE_CURSORS']]))"
     )
-    assert stage.python(code) == [True]
+    assert harness.python(code) == [True]
 
 
 @pytest.mark.stacks(REDIS)
-def test_psycopgs_pool_in_a_worker_of_threads(stage, receiver):
-    _, _, _, stage.recipe = recipes("PostgreSQL: connections")
-    stage.subscribe(receiver.url)
-    stage.emit(100)
-    stage.worker(pool="threads", concurrency=4)
-    stage.beat()
+def test_psycopgs_pool_in_a_worker_of_threads(harness, receiver):
+    _, _, _, harness.recipe = recipes("PostgreSQL: connections")
+    harness.subscribe(receiver.url)
+    harness.emit(100)
+    harness.worker(pool="threads", concurrency=4)
+    harness.beat()
 
-    account(stage, receiver)
+    account(harness, receiver)
 
 
 @pytest.mark.stacks(REDIS)
-def test_statements_are_prepared_on_a_connection_that_is_kept(stage, receiver):
+def test_statements_are_prepared_on_a_connection_that_is_kept(harness, receiver):
     kept, prepared, *_ = recipes("PostgreSQL: connections")
-    stage.recipe = kept + prepared
-    stage.subscribe(receiver.url)
-    stage.worker(concurrency=1)
-    stage.beat()
+    harness.recipe = kept + prepared
+    harness.subscribe(receiver.url)
+    harness.worker(concurrency=1)
+    harness.beat()
     # One message after the other, so that the worker's connection sees the same statements again.
     for number in range(1, 9):
-        stage.emit(1)
-        until(lambda n=number: stage.statuses() == {"succeeded": n}, f"event {number} is stuck")
+        harness.emit(1)
+        until(lambda n=number: harness.statuses() == {"succeeded": n}, f"event {number} is stuck")
 
-    names = stage.python(
+    names = harness.python(
         "from django.db import connection\n"
         "from django_webhooks.events import emit\n"
         "for _ in range(8):\n"
@@ -177,22 +183,22 @@ def test_statements_are_prepared_on_a_connection_that_is_kept(stage, receiver):
         "    cursor.execute('SELECT statement FROM pg_prepared_statements')\n"
         "    print(json.dumps([one for one, in cursor.fetchall()]))"
     )
-    assert any("django_webhooks_record_1" in one for one in names)
-    until(lambda: stage.statuses() == {"succeeded": 16}, f"stuck: {stage.statuses()}")
+    assert any('INSERT INTO "django_webhooks_event"' in one for one in names)
+    until(lambda: harness.statuses() == {"succeeded": 16}, f"stuck: {harness.statuses()}")
     assert len(receiver.ids) == len(set(receiver.ids)) == 16
 
 
 @pytest.mark.stacks(REDIS)
-def test_connections_are_kept_between_tasks(stage, receiver):
-    stage.recipe, *_ = recipes("PostgreSQL: connections")
-    stage.subscribe(receiver.url)
-    stage.worker(concurrency=1)
+def test_connections_are_kept_between_tasks(harness, receiver):
+    harness.recipe, *_ = recipes("PostgreSQL: connections")
+    harness.subscribe(receiver.url)
+    harness.worker(concurrency=1)
 
     def connections_after_a_task():
-        stage.emit(1)
-        stage.python("from django_webhooks import tasks\ntasks.deliver.delay()")
-        until(lambda: set(stage.statuses()) == {"succeeded"}, "it did not arrive")
-        return stage.python(
+        harness.emit(1)
+        harness.python("from django_webhooks import tasks\ntasks.deliver.delay()")
+        until(lambda: set(harness.statuses()) == {"succeeded"}, "it did not arrive")
+        return harness.python(
             "from django.db import connection\n"
             "with connection.cursor() as cursor:\n"
             "    cursor.execute('SELECT pid FROM pg_stat_activity WHERE datname = "
@@ -206,9 +212,9 @@ def test_connections_are_kept_between_tasks(stage, receiver):
 
 
 @pytest.mark.stacks(REDIS)
-def test_queues_of_their_own(stage, receiver):
+def test_queues_of_their_own(harness, receiver):
     [text] = recipes("Workers")
-    stage.recipe = text.replace("**beat.ROUTES", "'django_webhooks.tasks.*': {'queue': 'webhooks'}")
+    harness.recipe = text
     code = (
         "from django_webhooks import tasks\nfrom tests.acceptance.site.celery import app\n"
         "names = ['deliver', 'sweep', 'check_health', 'prune']\n"
@@ -216,4 +222,9 @@ def test_queues_of_their_own(stage, receiver):
         "['queue'].name for name in names]))"
     )
 
-    assert stage.python(code) == ["webhooks", "webhooks", "webhooks-health", "webhooks"]
+    assert harness.python(code) == [
+        "webhooks",
+        "webhooks-periodic",
+        "webhooks-periodic",
+        "webhooks",
+    ]

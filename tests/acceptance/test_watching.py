@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.receivers import Answer
 
 from .conftest import REDIS, SQLITE
-from .stage import free_port, until
+from .harness import free_port, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.stacks(SQLITE, REDIS)]
 TOKEN = "a-token-of-more-than-16"
@@ -29,28 +29,28 @@ def scrape(url, token=""):
     }
 
 
-def test_metrics_of_all_processes_of_a_prefork_worker_and_of_the_site(stage, receiver, tmp_path):
+def test_metrics_of_all_processes_of_a_prefork_worker_and_of_the_site(harness, receiver, tmp_path):
     receiver.answers = [Answer(503), Answer(204)]
     folder = tmp_path / "metrics"
     folder.mkdir()
     shared = {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
-    stage.settings = {"WEBHOOKS_METRICS": True, "WEBHOOKS_METRICS_TOKEN": TOKEN}
-    stage.subscribe(receiver.url)
+    harness.settings = {"WEBHOOKS_METRICS": True, "WEBHOOKS_METRICS_TOKEN": TOKEN}
+    harness.subscribe(receiver.url)
     port = free_port()
-    stage.worker(concurrency=2, ACCEPTANCE_METRICS_PORT=str(port), **shared)
-    stage.web(**shared)
+    harness.worker(concurrency=2, ACCEPTANCE_METRICS_PORT=str(port), **shared)
+    harness.web(**shared)
     count = 12
 
     for number in range(count):
-        stage.ask(f"thing {number}")
+        harness.ask(f"thing {number}")
 
-    until(lambda: stage.statuses() == {"succeeded": count}, "not everything arrived")
+    until(lambda: harness.statuses() == {"succeeded": count}, "not everything arrived")
     url = f"http://127.0.0.1:{port}/metrics"
     # A signal follows its commit.
     until(lambda: scrape(url).get(("deliveries_succeeded_total",)) == count, "counters are short")
-    worker, site = scrape(url), scrape(f"{stage.site}webhooks/metrics", TOKEN)
+    worker, site = scrape(url), scrape(f"{harness.site}webhooks/metrics", TOKEN)
     with pytest.raises(HTTPError, match="401"):
-        scrape(f"{stage.site}webhooks/metrics")
+        scrape(f"{harness.site}webhooks/metrics")
     # Both tell what all processes that share the folder have counted; the site tells the rows too.
     for found in (worker, site):
         assert found["events_total",] == found["deliveries_total",] == count
@@ -59,17 +59,17 @@ def test_metrics_of_all_processes_of_a_prefork_worker_and_of_the_site(stage, rec
         assert found["event_to_arrival_seconds_count",] == count
     assert ("database_up",) not in worker
     assert (site["database_up",], site["deliveries_due",]) == (1, 0)
-    assert site["pulse_age_seconds", "deliver"] < 60
+    assert site["heartbeat_age_seconds", "deliver"] < 60
 
 
-def test_a_trace_goes_from_the_site_through_the_worker_to_the_receiver(stage, receiver, tmp_path):
+def test_a_trace_goes_from_the_site_through_the_worker_to_the_receiver(harness, receiver, tmp_path):
     file = tmp_path / "spans"
-    stage.settings = {"WEBHOOKS_SEND_TRACEPARENT": True}
-    stage.subscribe(receiver.url)
-    stage.worker(ACCEPTANCE_SPANS=str(file))
-    stage.web(ACCEPTANCE_SPANS=str(file))
+    harness.settings = {"WEBHOOKS_SEND_TRACEPARENT": True}
+    harness.subscribe(receiver.url)
+    harness.worker(ACCEPTANCE_SPANS=str(file))
+    harness.web(ACCEPTANCE_SPANS=str(file))
 
-    stage.ask("thing")
+    harness.ask("thing")
 
     def spans():
         text = file.read_text() if file.exists() else ""

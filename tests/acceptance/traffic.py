@@ -11,16 +11,18 @@ from contextlib import contextmanager
 
 from tests.receivers import Receiver
 
-from .stage import Stage
+from .harness import Harness
 
 
 class Traffic:
     """Events at a steady rate, each with the moment at which its commit was known."""
 
-    def __init__(self, stage: Stage, *, rate: float) -> None:
-        self.stage, self.rate = stage, rate
+    def __init__(self, harness: Harness, *, rate: float) -> None:
+        self.harness, self.rate = harness, rate
         #: Moments by key of the thing; seconds of the monotonic clock.
         self.committed: dict[int, float] = {}
+        #: Saves that failed.
+        self.refused = 0
         self._ending = threading.Event()
 
     def run(self) -> None:
@@ -37,8 +39,10 @@ class Traffic:
         self._ending.set()
 
     def _create(self) -> None:
-        made = self.stage.ask("thing")
-        if made is not None:
+        made = self.harness.ask("thing")
+        if made is None:
+            self.refused += 1
+        else:
             self.committed[made["id"]] = time.monotonic()
 
     def latencies(self, *receivers: Receiver) -> list[float]:
@@ -61,9 +65,9 @@ def first_arrivals(*receivers: Receiver) -> dict[int, float]:
 
 
 @contextmanager
-def traffic(stage: Stage, *, rate: float = 20.0) -> Iterator[Traffic]:
+def traffic(harness: Harness, *, rate: float = 20.0) -> Iterator[Traffic]:
     """Run traffic in the background."""
-    made = Traffic(stage, rate=rate)
+    made = Traffic(harness, rate=rate)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()
     try:

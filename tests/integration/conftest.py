@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from django_webhooks import catalog, signals
-from django_webhooks.models import Delivery, Event
+from django_webhooks.models import Event
 
 EVENT_TYPES = ("order.paid", "order.item.added", "user.joined")
 
@@ -22,12 +22,12 @@ def _event_types() -> Iterator[None]:
 
 
 @pytest.fixture
-def heard() -> Iterator[list[tuple[Event, list[Delivery]]]]:
-    """What receivers of event_recorded were given."""
+def heard() -> Iterator[list[Event]]:
+    """The events that receivers of event_recorded were given."""
     found = []
 
-    def hear(*, event: Event, deliveries: list[Delivery], **kwargs: object) -> None:
-        found.append((event, deliveries))
+    def hear(*, event: Event, **kwargs: object) -> None:
+        found.append(event)
 
     signals.event_recorded.connect(hear)
     yield found

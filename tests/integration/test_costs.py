@@ -7,7 +7,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_webhooks import tasks
-from django_webhooks.sending import dispatch, pulses, upkeep
+from django_webhooks.events import emit
+from django_webhooks.models.figures import heartbeat
+from django_webhooks.sending import maintenance, worker
+from django_webhooks.sending.database import carried_on
+from django_webhooks.sending.fan_out import fan_out
+from django_webhooks.sending.health_checks import recovery
+from django_webhooks.sending.worker import dispatch
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import receiving
@@ -29,11 +35,13 @@ class Statements(CaptureQueriesContext):
         return [verb for verb in found if verb in {"WITH", "SELECT", "INSERT", "UPDATE", "DELETE"}]
 
 
-def drained(clock, ids, monkeypatch):
+def drained(clock, ids, monkeypatch, **options):
     # While a request is under way, others look for work every few hundredths of a second.
     monkeypatch.setattr(dispatch, "TICK", 5.0)
+    # A run that lasts looks for endpoints that fell; how long depends on the machine.
+    monkeypatch.setattr(recovery, "EVERY", 3600.0)
     with Statements() as statements:
-        dispatch.drain(ids, clock=clock)
+        worker.drain(ids, clock=clock, **options)
     return statements.verbs()
 
 
@@ -43,13 +51,33 @@ def test_one_delivery(monkeypatch):
 
         verbs = drained(Clock(), [delivery.pk], monkeypatch)
 
-    # A look is for what is fresh, and for retries and replays.
-    lease, load, look = ["UPDATE"], ["SELECT"] * 4, ["SELECT"] * 2
+    # A look is for events, for what is fresh, and for retries and replays.
+    lease, load, look = ["UPDATE"], ["SELECT"] * 4, ["SELECT"] * 3
     if connection.vendor == "postgresql":
-        # The lease returns the delivery, its event and its subscription with what belongs to it.
-        lease, load = ["WITH"], []
-    record = ["SELECT", "UPDATE", "UPDATE", "INSERT"]  # the first two: health, last success
+        # The delivery, its event and its subscription with what belongs to it, in one trip.
+        load = ["SELECT"]
+    # The first three: endpoints that stay, health, last success.
+    record = ["SELECT", "SELECT", "UPDATE", "UPDATE", "INSERT"]
     assert verbs == [*lease, *load, *record, *look]
+
+
+def test_a_run_that_is_told_of_an_event(monkeypatch):
+    with receiving(204) as receiver:
+        factories.subscription(url=receiver.url)
+        # As in a process that has made deliveries before.
+        heartbeat.Heartbeat.objects.lock(fan_out.LOCK)
+        carried_on(using="default")
+        emit("order.paid", {})
+
+        verbs = drained(Clock(), [], monkeypatch, is_told=True)
+
+    assert len(receiver.requests) == 1
+    # The lock, the event, its listeners, the delivery that is leased at once, and the event again.
+    make = ["UPDATE", "SELECT", "SELECT", "INSERT", "UPDATE"]
+    load = ["SELECT"] * (1 if connection.vendor == "postgresql" else 4)
+    assert verbs[: len(make) + len(load)] == [*make, *load]
+    # Then it is recorded.
+    assert verbs[len(make) + len(load) :][:5] == ["SELECT", "SELECT", "UPDATE", "UPDATE", "INSERT"]
 
 
 def test_thirty_deliveries_cost_as_much_as_one(monkeypatch):
@@ -61,18 +89,18 @@ def test_thirty_deliveries_cost_as_much_as_one(monkeypatch):
         verbs = drained(Clock(), [], monkeypatch)
 
     assert len(receiver.requests) == 30
-    assert len(verbs) == 13
+    assert len(verbs) == 15
 
 
 def test_nothing_to_do(monkeypatch):
-    assert drained(Clock(), [], monkeypatch) == ["SELECT"] * 2
+    assert drained(Clock(), [], monkeypatch) == ["SELECT"] * 3
 
 
 @pytest.fixture
 def no_worker(monkeypatch):
-    monkeypatch.setattr(tasks, "_hint", lambda task: None)
+    monkeypatch.setattr(tasks, "hint", lambda task: None)
     # Said once in a few seconds, whoever sweeps.
-    monkeypatch.setattr(pulses, "beat", lambda name: None)
+    monkeypatch.setattr(heartbeat, "beat", lambda name: None)
 
 
 @pytest.mark.usefixtures("no_worker")
@@ -87,10 +115,11 @@ def test_a_sweep_of_much_costs_as_much_as_a_sweep_of_nothing():
     with Statements() as busy:
         tasks.sweep()
 
-    # What cannot be read, subscriptions that changed and hold something, turns that were forgotten,
+    # Events that were left, what cannot be read, subscriptions that changed and hold something,
+    # turns that were forgotten,
     # the clock, what stalled, what waits for limits, the count, bulk replays, the inbox, the audit
     # trail.
-    assert idle.verbs() == ["SELECT"] * (3 + CLOCK + 6)
+    assert idle.verbs() == ["SELECT"] * (4 + CLOCK + 6)
     assert busy.verbs() == idle.verbs()
 
 
@@ -99,7 +128,7 @@ def test_a_sweep_where_nobody_ever_listened():
     with Statements() as statements:
         tasks.sweep()
 
-    assert statements.verbs() == ["SELECT"] * (9 + CLOCK)
+    assert statements.verbs() == ["SELECT"] * (10 + CLOCK)
 
 
 def test_what_is_due_is_counted_no_further_than_asked():
@@ -108,4 +137,4 @@ def test_what_is_due_is_counted_no_further_than_asked():
         factories.record(data={"id": number})
     now = Clock()()
 
-    assert [upkeep.count_due(limit=limit, now=now) for limit in (2, 6, 100)] == [2, 6, 6]
+    assert [maintenance.count_due(limit=limit, now=now) for limit in (2, 6, 100)] == [2, 6, 6]

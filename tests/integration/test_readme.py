@@ -12,12 +12,15 @@ from django.test import override_settings
 
 from django_webhooks import hooks, signing
 from django_webhooks.models import Delivery, Endpoint, Subscription
-from django_webhooks.sending import dispatch
+from django_webhooks.sending import worker
 from tests.factories import Clock
 from tests.receivers import receiving
 from tests.testapp import models as testapp
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICKSTART = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"<!-- quickstart: ([\w.]+) -->\n```\w+\n.+?```\n", re.S)
 
 
 def block(name):
@@ -35,7 +38,7 @@ def test_the_quickstart_is_short():
 
 
 @pytest.mark.django_db
-def test_the_quickstart_sends_a_signed_webhook(monkeypatch, capsys):
+def test_the_quickstart_sends_a_signed_webhook(monkeypatch):
     # The README's shop is the app of the tests.
     shop = types.ModuleType("shop")
     monkeypatch.setitem(sys.modules, "shop", shop)
@@ -51,15 +54,35 @@ def test_the_quickstart_sends_a_signed_webhook(monkeypatch, capsys):
             exec(BLOCKS[2], {})
             Endpoint.objects.update(url=receiver.url)
             testapp.Order.objects.create(number="A-1")
-            dispatch.drain(clock=Clock())
+            worker.drain(clock=Clock())
         finally:
             hooks.unregister(testapp.Order)
 
     [request] = receiver.requests
-    secret = capsys.readouterr().out.split()[0]
-    assert secret == Subscription.objects.get().signing_secret
+    secret = Subscription.objects.get().signing_secret
     signing.verify(secrets=[secret], headers=request.headers, body=request.body)
     assert Delivery.objects.get().status == "succeeded"
+
+
+def test_both_quickstarts_have_the_same_blocks_in_the_same_order():
+    in_readme, in_docs = ([one[0] for one in BLOCK.finditer(text)] for text in (README, QUICKSTART))
+
+    assert in_readme == in_docs
+    assert len(in_readme) == 8
+
+
+def test_the_key_is_made_before_anybody_is_subscribed():
+    names = [one[1] for one in BLOCK.finditer(README)]
+
+    assert names.index("keys") < names.index("subscribe")
+
+
+def test_the_excerpt_of_the_demo_goes_forward_in_time():
+    excerpt = README.partition("Starting a site")[2].partition("```")[0]
+    moments = [float(one) for one in re.findall(r"^ *([0-9]+\.[0-9]) s", excerpt, re.M)]
+
+    assert len(moments) > 10
+    assert moments == sorted(moments)
 
 
 def test_the_readme_names_the_commands_that_ci_runs():

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from benchmarks import seed
+from django_webhooks import times
 from django_webhooks.models import Attempt, Delivery, Event
 from tests import factories
 
@@ -17,7 +17,7 @@ from tests import factories
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="is PostgreSQL's own SQL")
 def test_a_benchmark_can_fill_its_database():
     factories.subscription()
-    until = timezone.now()
+    until = times.now()
     with connection.cursor() as cursor:
         seed.deliveries(cursor, 30, since=until - timedelta(days=1), until=until, waiting=3)
 

@@ -8,7 +8,7 @@ import pytest
 
 from django_webhooks import signals
 from django_webhooks.models import Attempt
-from django_webhooks.sending import dispatch
+from django_webhooks.sending import worker
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import receiving
@@ -22,7 +22,7 @@ def clock():
 
 
 def drain(clock, ids=()):
-    return dispatch.drain(ids, clock=clock)
+    return worker.drain(ids, clock=clock)
 
 
 class TestSignalsAndLogs:
@@ -69,7 +69,7 @@ class TestSignalsAndLogs:
 
     def test_the_end(self, clock, heard, caplog):
         with receiving(410) as receiver:
-            factories.delivery(receiver.url)
+            factories.delivery(receiver.url, client_errors_final=True)
             drain(clock)
 
         assert [name for name, _ in heard] == ["attempt_finished", "delivery_given_up"]

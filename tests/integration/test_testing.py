@@ -56,21 +56,21 @@ class TestOfAProject(WebhooksTestMixin, TestCase):
 
 
 @pytest.mark.django_db
-def test_events_are_captured_without_a_listener_and_not_recorded(webhooks):
+def test_events_are_captured_without_a_listener_and_not_recorded(webhooks_outbox):
     event = emit("order.paid", {"id": 1})
 
-    assert webhooks.events == [event]
+    assert webhooks_outbox.events == [event]
     assert not Event.objects.exists()
 
 
 @pytest.mark.django_db
-def test_events_are_captured_and_not_sent_where_somebody_listens(webhooks):
+def test_events_are_captured_and_not_sent_where_somebody_listens(webhooks_outbox):
     factories.subscription()
 
     with transaction.atomic():
         emit_many(Draft(event_type="order.paid", data={"id": number}) for number in range(2))
 
-    webhooks.assert_emitted("order.paid", times=2)
+    webhooks_outbox.assert_emitted("order.paid", times=2)
     assert not Delivery.objects.exists()
 
 
@@ -85,29 +85,32 @@ def test_events_are_recorded_again_after_the_block():
     assert Event.objects.get().data == {"id": 2}
 
 
-def test_what_emit_refuses_it_refuses_in_tests(webhooks):
+def test_what_emit_refuses_it_refuses_in_tests(webhooks_outbox):
     with pytest.raises(UnknownEventType, match=r"order\.paid"):
         emit("order.payed", {})
     with pytest.raises(PayloadError):
         emit("order.paid", {"id": object()})
 
-    webhooks.assert_nothing_emitted()
+    webhooks_outbox.assert_nothing_emitted()
 
 
-def test_a_repeated_idempotency_key_is_captured_once(webhooks):
+def test_a_repeated_idempotency_key_is_captured_once(webhooks_outbox):
     for _ in range(2):
         emit("order.paid", {}, idempotency_key="1")
     emit("order.sent", {}, idempotency_key="1")
 
-    webhooks.assert_emitted("order.*", times=2)
+    webhooks_outbox.assert_emitted("order.*", times=2)
 
 
-def test_events_are_found_by_pattern(webhooks):
+def test_events_are_found_by_pattern(webhooks_outbox):
     emit("order.paid", {})
     emit("order.sent", {})
     emit("user.joined", {})
 
-    assert [event.type for event in webhooks.of_type("order.*")] == ["order.paid", "order.sent"]
+    assert [event.type for event in webhooks_outbox.of_type("order.*")] == [
+        "order.paid",
+        "order.sent",
+    ]
 
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -137,10 +140,10 @@ DATA = {
         DATA,
     ],
 )
-def test_a_part_of_the_data_is_enough(webhooks, part):
+def test_a_part_of_the_data_is_enough(webhooks_outbox, part):
     emit("order.paid", DATA)
 
-    [event] = webhooks.assert_emitted("order.paid", part)
+    [event] = webhooks_outbox.assert_emitted("order.paid", part)
 
     assert event.data["id"] == 7
 
@@ -160,85 +163,85 @@ def test_a_part_of_the_data_is_enough(webhooks, part):
         None,
     ],
 )
-def test_other_data_is_not_enough(webhooks, part):
+def test_other_data_is_not_enough(webhooks_outbox, part):
     emit("order.paid", DATA)
 
     with pytest.raises(AssertionError, match=r"order\.paid with .* was not emitted"):
-        webhooks.assert_emitted("order.paid", part)
+        webhooks_outbox.assert_emitted("order.paid", part)
 
 
 @pytest.mark.django_db
-def test_the_owner_is_compared_where_it_is_given(webhooks):
+def test_the_owner_is_compared_where_it_is_given(webhooks_outbox):
     shop, other = Shop.objects.create(name="A"), Shop.objects.create(name="B")
     emit("order.paid", {}, owner=shop)
     emit("order.sent", {})
 
-    webhooks.assert_emitted("order.paid")
-    webhooks.assert_emitted("order.paid", owner=shop)
-    webhooks.assert_emitted("order.sent", owner=None)
+    webhooks_outbox.assert_emitted("order.paid")
+    webhooks_outbox.assert_emitted("order.paid", owner=shop)
+    webhooks_outbox.assert_emitted("order.sent", owner=None)
 
     with pytest.raises(AssertionError, match="of <Shop: "):
-        webhooks.assert_emitted("order.paid", owner=other)
+        webhooks_outbox.assert_emitted("order.paid", owner=other)
     with pytest.raises(AssertionError, match="without an owner was not emitted"):
-        webhooks.assert_emitted("order.paid", owner=None)
+        webhooks_outbox.assert_emitted("order.paid", owner=None)
     with pytest.raises(AssertionError, match=rf"order\.paid {{}} of testapp\.shop {shop.pk}"):
-        webhooks.assert_nothing_emitted()
+        webhooks_outbox.assert_nothing_emitted()
 
 
-def test_a_failure_lists_what_was_emitted(webhooks):
+def test_a_failure_lists_what_was_emitted(webhooks_outbox):
     emit("order.paid", {"id": 1})
 
     with pytest.raises(AssertionError) as failure:
-        webhooks.assert_emitted("order.sent", {"id": 2})
+        webhooks_outbox.assert_emitted("order.sent", {"id": 2})
 
     assert str(failure.value) == (
         'order.sent with {"id": 2} was not emitted.\nEmitted were:\n  order.paid {"id": 1}'
     )
 
 
-def test_a_failure_says_that_nothing_was_emitted(webhooks):
+def test_a_failure_says_that_nothing_was_emitted(webhooks_outbox):
     with pytest.raises(AssertionError, match=r"was not emitted\.\nNothing was emitted\."):
-        webhooks.assert_emitted("order.sent")
+        webhooks_outbox.assert_emitted("order.sent")
 
 
-def test_a_failure_is_short_however_much_was_emitted(webhooks):
+def test_a_failure_is_short_however_much_was_emitted(webhooks_outbox):
     for _ in range(30):
         emit("order.paid", {"text": "x" * 1000})
 
     with pytest.raises(AssertionError) as failure:
-        webhooks.assert_emitted("order.sent")
+        webhooks_outbox.assert_emitted("order.sent")
 
     lines = str(failure.value).splitlines()
     assert lines[-1] == "  and 10 more"
     assert max(map(len, lines)) < comparing.SHOWN + 30
 
 
-def test_the_number_of_events_is_compared_where_it_is_given(webhooks):
+def test_the_number_of_events_is_compared_where_it_is_given(webhooks_outbox):
     emit("order.paid", {})
 
-    webhooks.assert_emitted("order.paid", times=1)
-    assert webhooks.assert_emitted("order.sent", times=0) == []
+    webhooks_outbox.assert_emitted("order.paid", times=1)
+    assert webhooks_outbox.assert_emitted("order.sent", times=0) == []
     with pytest.raises(AssertionError, match=r"order\.paid was emitted 1 times, not 2\."):
-        webhooks.assert_emitted("order.paid", times=2)
+        webhooks_outbox.assert_emitted("order.paid", times=2)
 
 
-def test_nothing_of_a_type_was_emitted(webhooks):
+def test_nothing_of_a_type_was_emitted(webhooks_outbox):
     emit("order.paid", {})
 
-    webhooks.assert_nothing_emitted("user.*")
+    webhooks_outbox.assert_nothing_emitted("user.*")
     with pytest.raises(AssertionError, match=r"Events of order\.\* were emitted\.\n"):
-        webhooks.assert_nothing_emitted("order.*")
+        webhooks_outbox.assert_nothing_emitted("order.*")
 
 
-def test_captured_events_are_delivered_to_a_callable(webhooks):
+def test_captured_events_are_delivered_to_a_callable(webhooks_outbox):
     first = emit("order.paid", {"id": 1})
     second = emit("order.sent", {"id": 2})
 
     def receiver(request):
-        signing.verify(secrets=[webhooks.secret], headers=request.headers, body=request.body)
+        signing.verify(secrets=[webhooks_outbox.secret], headers=request.headers, body=request.body)
         return request.headers["webhook-id"], request.payload["data"]
 
-    returned = webhooks.deliver(receiver)
+    returned = webhooks_outbox.deliver(receiver)
 
     assert returned == [(first.message_id, {"id": 1}), (second.message_id, {"id": 2})]
 
@@ -254,8 +257,8 @@ def test_the_plugin_needs_no_settings_when_it_is_loaded():
 def test_the_helpers_work_without_pytest(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytest", None)
     monkeypatch.delitem(sys.modules, "django_webhooks.testing.fixtures")
-    monkeypatch.delattr(testing, "webhooks")
+    monkeypatch.delattr(testing, "webhooks_outbox")
 
     importlib.reload(testing)
 
-    assert not hasattr(testing, "webhooks")
+    assert not hasattr(testing, "webhooks_outbox")

@@ -98,6 +98,27 @@ class Person(models.Model):
     heroes = models.ManyToManyField("self", symmetrical=False, related_name="fans")
 
 
+class Club(models.Model):
+    """Has members by a table of its own."""
+
+    members = models.ManyToManyField(Person, through="Membership", related_name="clubs")
+
+
+class Membership(models.Model):
+    """Who belongs to what."""
+
+    person = models.ForeignKey(Person, on_delete=models.CASCADE)
+    club = models.ForeignKey(Club, on_delete=models.CASCADE)
+
+
+class Lease(models.Model):
+    """Has a key of two columns."""
+
+    pk = models.CompositePrimaryKey("shop_id", "flat")
+    shop = models.ForeignKey(Shop, on_delete=models.CASCADE)
+    flat = models.CharField(max_length=10)
+
+
 class Named(models.Model):
     """Has no table."""
 

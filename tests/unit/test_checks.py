@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import certifi
 import pytest
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.core.checks import run_checks
 from django.test import override_settings
+from kombu import Queue
 
-from django_webhooks import checks, encryption, tasks
+from django_webhooks import beat, encryption, tasks
 from django_webhooks.checks import values
 from django_webhooks.conf import Settings
+from django_webhooks.inbox import tasks as inbox_tasks
+from django_webhooks.sending.http import sockets
+from tests.unit.test_docs import check_sources
 
-ACTING = "django_webhooks.middleware.acting"
+# A check for production asks the rows.
+pytestmark = pytest.mark.django_db
+ACTING = "django_webhooks.middleware.actor"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 NAN = float("nan")
@@ -34,12 +40,25 @@ def reported(*, deploy: bool = False, **settings: object) -> set[str]:
         return {one.id for one in run_checks(tags=["webhooks"], include_deployment_checks=deploy)}
 
 
+def test_requests_that_would_wait_for_connections_are_warned_of():
+    assert reported(WEBHOOKS_MAX_IN_FLIGHT=64, WEBHOOKS_MAX_CONNECTIONS=63) == {"webhooks.W180"}
+    assert reported(WEBHOOKS_MAX_IN_FLIGHT=64, WEBHOOKS_MAX_CONNECTIONS=64) == set()
+
+
+def test_half_of_the_open_files_may_be_connections(monkeypatch):
+    monkeypatch.setattr(sockets.resource, "getrlimit", lambda which: (126, 4096))
+
+    assert reported(WEBHOOKS_MAX_IN_FLIGHT=63) == set()
+    assert reported(WEBHOOKS_MAX_IN_FLIGHT=64) == {"webhooks.W180"}
+
+
 @pytest.fixture
 def no_celery(monkeypatch, settings):
     """Celery as it is where nobody configured it."""
     for name in ("beat_schedule", "task_routes"):
-        monkeypatch.setitem(tasks.deliver.app.conf, name, {})
-        setattr(settings, f"CELERY_{name.upper()}", {})
+        monkeypatch.delitem(tasks.deliver.app.conf.changes, name, raising=False)
+        # Celery prefers a setting of Django, even an empty one, to one of its app.
+        delattr(settings, f"CELERY_{name.upper()}")
 
 
 def test_nothing_is_reported_about_the_defaults():
@@ -50,12 +69,12 @@ def test_nothing_is_reported_about_the_defaults():
 def test_each_setting_has_a_rule():
     names = [name for name in vars(Settings) if name.startswith("WEBHOOKS_")]
 
-    assert sorted(rule.setting for rule in values.RULES) == sorted(names)
+    rules = values.RULES
+    assert sorted(rule.setting for rule in rules) == sorted(names)
 
 
 def test_each_id_is_used_once():
-    sources = Path(checks.__file__).parent.glob("*.py")
-    ids = re.findall(r"webhooks\.[EW]\d{3}", "".join(path.read_text() for path in sources))
+    ids = re.findall(r"webhooks\.[EW]\d{3}", "".join(path.read_text() for path in check_sources()))
 
     assert len(ids) == len(set(ids)) >= len(values.RULES)
 
@@ -69,55 +88,40 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
 @pytest.mark.parametrize(
     ("setting", "id", "bad", "good"),
     [
-        ("AUTODISCOVER_MODULE", "E001", ["", "a-b", "a..b", None], ["hooks", "api.hooks"]),
         ("ALLOW_UNKNOWN_EVENT_TYPES", "E002", BOOLEANS, [True, False]),
         ("MAX_PAYLOAD_BYTES", "E003", COUNTS, [1]),
-        ("RATE_LIMIT", "E067", [0, -1, "1", True, NAN, float("inf")], [None, 0.5, 20]),
+        ("RATE_LIMIT_PER_SECOND", "E067", [0, -1, "1", True, NAN, float("inf")], [None, 0.5, 20]),
         ("MAX_IN_FLIGHT_PER_SUBSCRIPTION", "E068", [0, -1, 1.5, "1", True], [None, 1, 3]),
-        ("LISTENER_CACHE_SECONDS", "E004", NOT_NEGATIVE, [0, 0.5, 60]),
         ("REQUIRE_HTTPS", "E005", BOOLEANS, [True, False]),
-        ("TIMEOUT", "E006", POSITIVE, [0.5, 30]),
-        ("MAX_RESPONSE_BYTES", "E007", COUNTS, [1]),
+        ("TIMEOUT_SECONDS", "E006", POSITIVE, [0.5, 30]),
         ("RESPONSE_EXCERPT_BYTES", "E008", [-1, 1.5, "1", None], [0, 10]),
         ("LEASE_SECONDS", "E009", POSITIVE, [30.5, 300]),
-        ("BATCH_SIZE", "E010", COUNTS, [1]),
         ("MAX_IN_FLIGHT", "E011", COUNTS, [1]),
         ("MAX_IN_FLIGHT_PER_ENDPOINT", "E012", COUNTS, [1]),
-        ("DRAIN_SECONDS", "E013", POSITIVE, [0.5]),
         ("RETRY_ATTEMPTS", "E014", COUNTS, [1]),
-        ("RETRY_BASE", "E015", POSITIVE, [0.5]),
+        ("RETRY_BASE_SECONDS", "E015", POSITIVE, [0.5]),
         ("RETRY_FACTOR", "E016", [0.9, 0, "2", None, NAN], [1, 2.5]),
-        ("RETRY_CAP", "E017", POSITIVE, [1]),
-        ("RETRY_JITTER", "E018", [-0.1, 1, 1.5, "0.2", None, NAN], [0, 0.99]),
-        ("RETRY_AFTER_CAP", "E019", NOT_NEGATIVE, [0, 60]),
-        ("EVENT_MAX_AGE", "E020", POSITIVE, [60]),
-        ("CELERY_HORIZON", "E021", NOT_NEGATIVE, [0, 60]),
+        ("RETRY_CAP_SECONDS", "E017", POSITIVE, [1]),
+        ("EVENT_MAX_AGE_SECONDS", "E020", POSITIVE, [60]),
         (
             "RETENTION_DAYS",
             "E022",
             [None, 30, {"waiting": 1}, {"succeeded": -1}, {"succeeded": "30"}, {"gone": 1}],
-            [{}, {"succeeded": None}, {"given_up": 0.5, "cancelled": 7}],
+            [{}, {"succeeded": None}, {"given_up": 0.5, "inbox_handled": 7}],
         ),
         ("HEALTH_FALL", "E024", COUNTS, [1]),
+        ("HEALTH_STATUSES", "E075", ["", "any", "4xx", None, 500, []], ["non_2xx", "5xx"]),
         ("HEALTH_RISE", "E025", COUNTS, [1]),
-        ("HEALTH_WINDOW", "E026", POSITIVE, [0.5]),
-        ("HEALTH_WINDOW_ATTEMPTS", "E027", COUNTS, [1]),
-        ("HEALTH_WINDOW_SHARE", "E028", [0, 1.1, "0.5", None, NAN], [0.01, 1]),
-        ("HEALTH_HOLD", "E029", POSITIVE, [1]),
-        ("HEALTH_HOLD_CAP", "E030", POSITIVE, [1]),
-        ("PROBE_INTERVAL", "E031", POSITIVE, [1]),
-        ("PROBE_INTERVAL_UNHEALTHY", "E032", POSITIVE, [1]),
-        ("PROBE_TIMEOUT", "E033", POSITIVE, [0.5]),
-        ("PROBES_IN_FLIGHT", "E034", COUNTS, [1]),
-        ("PROBES_KEPT", "E035", COUNTS, [1]),
-        ("DISABLE_AFTER", "E036", POSITIVE, [3600]),
+        ("HEALTH_HOLD_SECONDS", "E029", POSITIVE, [1]),
+        ("PROBE_INTERVAL_SECONDS", "E031", POSITIVE, [1]),
+        ("PROBE_INTERVAL_UNHEALTHY_SECONDS", "E032", POSITIVE, [1]),
+        ("DISABLE_AFTER_SECONDS", "E036", POSITIVE, [3600]),
         (
             "NOTIFY",
             "E037",
             [None, 5, ["anna"], "ops@example.com", "no.such.path", "django.VERSION", [None]],
             [(), ["a@example.com"], ("a@example.com",), str.split, "django.setup"],
         ),
-        ("NOTIFY_INTERVAL", "E038", NOT_NEGATIVE, [0, 60]),
         (
             "ALLOWED_NETWORKS",
             "E039",
@@ -131,31 +135,47 @@ NOT_NEGATIVE = [-1, "5", True, None, NAN]
             [["short"], KEY, [KEY, KEY], [None], 5],
             [[KEY], (KEY, OTHER_KEY)],
         ),
-        ("KEY_OVERLAP", "E043", NOT_NEGATIVE, [0, 60]),
         (
-            "PROXY",
+            "PROXY_URL",
             "E044",
-            [None, "proxy", "https://proxy", "http://", "http://a:b", "http://a/b", "http://[a"],
+            [
+                None,
+                "proxy",
+                "https://proxy",
+                "http://",
+                "http://a:b",
+                "http://a/b",
+                "http://[a",
+                "http://a b",
+                "http://a\n",
+                "http://a:70000",
+                "http://a?b",
+                "socks5://a",
+                " http://a",
+            ],
             ["", "http://proxy", "http://user:password@proxy.internal:4750/"],
         ),
-        ("MAX_HOPS", "E048", COUNTS, [1]),
-        ("AUDIT_KEY_DAYS", "E060", [0, -1, "1", NAN, True, None], [1, 0.5]),
-        ("AUDIT_IDLE_DAYS", "E061", [0, -1, "1", NAN, True, None], [1, 0.5]),
-        ("AUDIT_NOTIFY", "E062", ["nonsense", ["ops"], None, 3], [[], ["a@example.com"], list]),
-        ("AUDIT_REPORTS_KEPT", "E063", COUNTS, [1]),
-        ("FRESH_SHARE", "E064", [0, 1, -0.5, 2, "0.5", NAN, True, None], [0.01, 0.75, 0.99]),
+        ("MAX_CONNECTIONS", "E180", COUNTS, [64]),
         ("CA_BUNDLE", "E045", [None, "/no/such/file", __file__], ["", certifi.where()]),
         ("RECEIVING_REQUIRE_HTTPS", "E051", BOOLEANS, [True, False]),
         ("RECEIVING_MAX_BYTES", "E052", COUNTS, [1]),
         ("TRUSTED_PROXIES", "E053", ["10.0.0.0/8", ["10.0.0.1/8"], None], [["10.0.0.0/8"]]),
-        ("RECEIVING_RETRY_AFTER", "E054", COUNTS, [1]),
-        ("INBOX_WAIT", "E055", POSITIVE, [0.5]),
-        ("INBOX_ATTEMPTS", "E056", COUNTS, [1]),
         (
-            "INBOX_RETENTION_DAYS",
-            "E057",
-            [None, 30, {"waiting": 1}, {"handled": "30"}, {"succeeded": 30}],
-            [{}, {"handled": None}, {"handled": 30, "given_up": 7}],
+            "SITE_URL",
+            "E102",
+            [
+                None,
+                "hooks.example.com",
+                "ftp://example.com",
+                "https://",
+                "https://[::1",
+                "https://example.com:0",
+                "https://example.com:x",
+                "https://example.com/?a=1",
+                "https://example.com/#a",
+                "https://example.com/a b",
+            ],
+            ["", "https://hooks.example.com", "http://localhost:8000/prefix/"],
         ),
         ("ALLOWED_PORTS", "E041", [[0], [65_536], ["443"], 443, [True]], [None, [], [443], {8443}]),
     ],
@@ -168,11 +188,18 @@ def test_a_setting_that_cannot_work_is_an_error(setting, id, bad, good):
 
 
 def test_an_error_names_the_setting_and_says_what_it_must_be():
-    with override_settings(WEBHOOKS_RETRY_JITTER=2):
+    with override_settings(WEBHOOKS_RETRY_FACTOR=0.5):
         [error] = run_checks(tags=["webhooks"])
 
-    assert error.msg == "WEBHOOKS_RETRY_JITTER must be at least 0 and less than 1."
+    assert error.msg == "WEBHOOKS_RETRY_FACTOR must be a number of at least 1."
     assert error.hint
+
+
+def test_an_unknown_kind_of_rows_is_named():
+    with override_settings(WEBHOOKS_RETENTION_DAYS={"handled": 7, "succeeded": 7}):
+        [error] = run_checks(tags=["webhooks"])
+
+    assert (error.id, error.hint) == ("webhooks.E022", "Unknown: handled.")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +211,7 @@ def test_an_error_names_the_setting_and_says_what_it_must_be():
     ],
 )
 def test_a_lease_outlasts_an_attempt(lease, timeout, ids):
-    assert reported(WEBHOOKS_LEASE_SECONDS=lease, WEBHOOKS_TIMEOUT=timeout) == ids
+    assert reported(WEBHOOKS_LEASE_SECONDS=lease, WEBHOOKS_TIMEOUT_SECONDS=timeout) == ids
 
 
 def test_sending_in_the_clear_is_a_warning_for_production_alone():
@@ -243,7 +270,7 @@ def test_a_broker_elsewhere_without_tls_is_a_warning_for_production(url, is_repo
 
 
 def test_a_proxy_is_a_reminder_for_production():
-    proxy = {"WEBHOOKS_PROXY": "http://proxy:4750", "WEBHOOKS_REQUIRE_HTTPS": True}
+    proxy = {"WEBHOOKS_PROXY_URL": "http://proxy:4750", "WEBHOOKS_REQUIRE_HTTPS": True}
 
     assert reported(**proxy) == set()
     assert reported(**proxy, deploy=True) == {"webhooks.W010"}
@@ -264,20 +291,42 @@ def test_a_trail_that_does_not_know_who_is_a_warning_for_production(middleware, 
     assert ("webhooks.W020" in found) is is_warned
 
 
-def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one():
-    with override_settings(WEBHOOKS_TIME_OUT=1, WEBHOOKS_QQQ=1):
-        unrelated, misspelt = run_checks(tags=["webhooks"])
+class Elsewhere:
+    """A router that knows the label of the core, and not that of audits."""
 
-    assert (unrelated.id, unrelated.hint) == ("webhooks.W001", "Remove it.")
-    assert (misspelt.id, misspelt.hint) == ("webhooks.W001", "Did you mean WEBHOOKS_TIMEOUT?")
+    def db_for_write(self, model, **hints):
+        return "other" if model._meta.app_label == "django_webhooks_auditing" else None
+
+
+def test_a_trail_in_another_database_than_what_it_tells_of_is_an_error():
+    assert reported(DATABASE_ROUTERS=[Elsewhere()]) == {"webhooks.E202"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TIMEOUT", "Did you mean WEBHOOKS_TIMEOUT_SECONDS?"),
+        ("TIME_OUT", "Did you mean WEBHOOKS_TIMEOUT_SECONDS?"),
+        ("HEALTH_HOLD", "Did you mean WEBHOOKS_HEALTH_HOLD_SECONDS?"),
+        ("PROBE_INTERVAL", "Did you mean WEBHOOKS_PROBE_INTERVAL_SECONDS?"),
+        ("RATE_LIMIT", "Did you mean WEBHOOKS_RATE_LIMIT_PER_SECOND?"),
+        ("METRIC", "Did you mean WEBHOOKS_METRICS?"),
+        ("QQQ", "Remove it."),
+    ],
+)
+def test_an_unknown_setting_is_a_warning_that_names_the_nearest_one(name, hint):
+    with override_settings(**{f"WEBHOOKS_{name}": 1}):
+        [warning] = run_checks(tags=["webhooks"])
+
+    assert (warning.id, warning.hint) == ("webhooks.W001", hint)
 
 
 UNSCHEDULED = {"webhooks.W002", "webhooks.W007", "webhooks.W011", "webhooks.W021"}
 SCHEDULE = {
     "look": {"task": "django_webhooks.tasks.sweep", "schedule": 5},
     "ask": {"task": "django_webhooks.tasks.check_health", "schedule": 5},
-    "count": {"task": "django_webhooks.tasks.tally", "schedule": 60},
-    "audit": {"task": "django_webhooks.tasks.audit", "schedule": 86_400},
+    "count": {"task": "django_webhooks.tasks.roll_up", "schedule": 60},
+    "audit": {"task": "django_webhooks.auditing.tasks.audit", "schedule": 86_400},
 }
 
 
@@ -319,27 +368,108 @@ def test_a_schedule_in_the_database_is_not_looked_at(monkeypatch):
     assert reported() == set()
 
 
+ONE_QUEUE, NO_QUEUE = {"webhooks.W060"}, {"webhooks.W005"}
+
+
 @pytest.mark.usefixtures("no_celery")
 @pytest.mark.parametrize(
-    ("routes", "is_routed"),
+    ("routes", "warnings"),
     [
-        ({}, False),
-        ({"django_webhooks.tasks.*": {"queue": "hooks"}}, True),
-        ({"shop.tasks.*": "shop"}, False),
-        ({re.compile(r"django_webhooks\..*"): "hooks"}, True),
-        ([("shop.*", "shop"), ("django_webhooks.*", "hooks")], True),
-        ([("shop.*", "shop"), ["other.*", "hooks"]], False),
-        ([{"shop.*": "shop"}, {"*.deliver": "hooks"}], True),
-        (lambda name, *args: None, True),
-        ("shop.routing.route", True),
+        ({}, NO_QUEUE),
+        ({"django_webhooks.tasks.*": {"queue": "hooks"}}, ONE_QUEUE),
+        ({"shop.tasks.*": "shop"}, NO_QUEUE),
+        ({re.compile(r"django_webhooks\..*"): "hooks"}, ONE_QUEUE),
+        ([("shop.*", "shop"), ("django_webhooks.*", "hooks")], ONE_QUEUE),
+        ([("shop.*", "shop"), ["other.*", "hooks"]], NO_QUEUE),
+        ([{"shop.*": "shop"}, {"*.deliver": "hooks"}], set()),
+        (lambda name, *args: None, set()),
+        ("shop.routing.route", set()),
+        (beat.ROUTES, set()),
+        (dict(reversed(beat.ROUTES.items())), set()),
+        ([beat.ROUTES], set()),
+        (("django_webhooks.*", Queue("hooks")), ONE_QUEUE),
+        ({"django_webhooks.tasks.*": {"queue": Queue("hooks")}}, ONE_QUEUE),
+        ({"django_webhooks.tasks.*": {"exchange": "hooks"}}, set()),
+        ({**beat.ROUTES, "django_webhooks.tasks.sweep": {"queue": "webhooks"}}, ONE_QUEUE),
     ],
 )
-def test_tasks_without_a_queue_of_their_own_are_a_warning_for_production(routes, is_routed):
-    wanted = UNSCHEDULED if is_routed else {*UNSCHEDULED, "webhooks.W005"}
-
+def test_tasks_without_queues_of_their_own_are_a_warning_for_production(routes, warnings):
     found = reported(deploy=True, WEBHOOKS_REQUIRE_HTTPS=True, CELERY_TASK_ROUTES=routes)
 
-    assert found == wanted
+    assert found == UNSCHEDULED | warnings
+
+
+@pytest.mark.parametrize(
+    ("queues", "is_reported"),
+    [
+        pytest.param([Queue("default"), Queue("webhooks")], True, id="the periodic one is missing"),
+        pytest.param([Queue("default")], True, id="both are missing"),
+        pytest.param([Queue("webhooks"), Queue("webhooks-periodic")], False, id="both are there"),
+        pytest.param({"webhooks": {}, "webhooks-periodic": {}}, False, id="a mapping"),
+        pytest.param({"webhooks": {}}, True, id="a mapping without it"),
+        pytest.param([], False, id="a worker is told by -Q"),
+        pytest.param("nonsense", False, id="nonsense"),
+    ],
+)
+def test_a_queue_that_no_worker_would_consume_is_a_warning(queues, is_reported):
+    found = reported(CELERY_TASK_QUEUES=queues, CELERY_TASK_ROUTES=beat.ROUTES)
+
+    assert found == ({"webhooks.W061"} if is_reported else set())
+
+
+@pytest.mark.parametrize(
+    ("pool", "is_refused"),
+    [
+        ("eventlet", True),
+        ("celery.concurrency.eventlet:TaskPool", True),
+        ("prefork", False),
+        ("threads", False),
+        ("gevent", False),
+        ("solo", False),
+        (None, False),
+    ],
+)
+def test_a_pool_in_which_deadlines_do_not_hold_is_an_error(pool, is_refused):
+    assert reported(CELERY_WORKER_POOL=pool) == ({"webhooks.E080"} if is_refused else set())
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "seconds", "settings", "is_reported"),
+    [
+        ("deliver", "time_limit", 2, {}, True),
+        ("deliver", "soft_time_limit", 79, {}, True),
+        ("deliver", "soft_time_limit", 80, {}, False),
+        ("deliver", "time_limit", None, {}, False),
+        ("handle", "soft_time_limit", 19, {}, True),
+        ("check_health", "time_limit", 10, {}, True),
+        ("sweep", "time_limit", 5, {}, True),
+        ("replay", "time_limit", 5, {}, True),
+        ("prune", "time_limit", 5, {}, True),
+        ("deliver", "soft_time_limit", 3600, {"WEBHOOKS_LEASE_SECONDS": 3600.0}, True),
+        ("deliver", "soft_time_limit", 3600, {"WEBHOOKS_LEASE_SECONDS": "nonsense"}, False),
+    ],
+)
+def test_a_limit_that_cuts_off_what_was_sent_is_a_warning(
+    monkeypatch, task, name, seconds, settings, is_reported
+):
+    module = inbox_tasks if task == "handle" else tasks
+    monkeypatch.setattr(getattr(module, task), name, seconds)
+
+    assert ("webhooks.W062" in reported(**settings)) is is_reported
+
+
+@pytest.mark.parametrize("is_eager", [True, False])
+def test_saves_that_wait_for_receivers_are_a_warning_for_production(is_eager):
+    settings = {"CELERY_TASK_ALWAYS_EAGER": is_eager, "WEBHOOKS_REQUIRE_HTTPS": True}
+
+    assert reported(**settings) == set()
+    assert reported(deploy=True, **settings) == ({"webhooks.W064"} if is_eager else set())
+
+
+def test_commits_that_nobody_hears_of_are_a_warning(monkeypatch):
+    monkeypatch.setitem(django_settings.DATABASES["default"], "AUTOCOMMIT", False)
+
+    assert reported() == {"webhooks.W063"}
 
 
 @pytest.mark.parametrize(
@@ -349,9 +479,8 @@ def test_tasks_without_a_queue_of_their_own_are_a_warning_for_production(routes,
         ({"CELERY_BROKER_TRANSPORT_OPTIONS": {"visibility_timeout": 601}}, False),
         ({"CELERY_BROKER_TRANSPORT_OPTIONS": {"polling_interval": 1}}, False),
         ({"CELERY_BROKER_TRANSPORT_OPTIONS": "nonsense"}, False),
-        ({"CELERY_BROKER_URL": "redis://", "WEBHOOKS_CELERY_HORIZON": 3600}, True),
-        ({"CELERY_BROKER_URL": "redis://", "WEBHOOKS_CELERY_HORIZON": 3599}, False),
-        ({"CELERY_BROKER_URL": "amqp://", "WEBHOOKS_CELERY_HORIZON": 10**6}, False),
+        ({"CELERY_BROKER_URL": "redis://"}, False),
+        ({"CELERY_BROKER_URL": "amqp://"}, False),
     ],
 )
 def test_messages_do_not_wait_for_longer_than_the_broker_lets_them(settings, is_reported):

@@ -32,6 +32,11 @@ def test_a_setting_has_a_type_and_says_what_it_means(name):
     assert name in Settings.__annotations__
 
 
+def test_there_are_no_more_settings_than_somebody_can_read():
+    """A new one takes the place of another, or is a constant beside the code that uses it."""
+    assert len(NAMES) <= 45
+
+
 def test_what_is_no_setting_is_an_attribute_error():
     with pytest.raises(AttributeError, match="WEBHOOKS_NONE"):
         _ = conf.settings.WEBHOOKS_NONE

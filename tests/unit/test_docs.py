@@ -13,6 +13,7 @@ from django.dispatch import Signal
 
 from django_webhooks import checks, signals
 from django_webhooks.conf import Settings
+from django_webhooks.inbox import signals as inbox_signals
 from django_webhooks.policies.retry import RetryPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -61,13 +62,22 @@ def test_no_page_names_a_setting_that_does_not_exist():
 
 
 def test_each_signal_is_in_its_reference_and_no_other():
-    sent = sorted(name for name, value in vars(signals).items() if isinstance(value, Signal))
+    names = {**vars(signals), **vars(inbox_signals)}
+    sent = sorted(name for name, value in names.items() if isinstance(value, Signal))
 
     assert sorted(first_cells(page("reference/signals.md"), r"[a-z]+_[a-z_]+")) == sent
 
 
+def check_sources() -> list[Path]:
+    """The files that name ids of checks: those of the core, and of each optional app."""
+    core = Path(checks.__file__).parent
+    apps = (core.parent / name for name in ("auditing", "inbox"))
+    own = (one / file for one in apps for file in ("checks.py", "extension.py"))
+    return [*core.glob("*.py"), *own]
+
+
 def test_each_check_is_in_its_reference_and_no_other():
-    sources = [path.read_text() for path in Path(checks.__file__).parent.glob("*.py")]
+    sources = [path.read_text() for path in check_sources()]
     ids = sorted(re.findall(r"webhooks\.[EW]\d{3}", "".join(sources)))
 
     assert first_cells(page("reference/checks.md"), r"webhooks\.[EW]\d{3}") == ids
@@ -92,14 +102,26 @@ def test_each_finding_is_in_its_reference_with_its_severity_and_no_other():
     assert list(documented) == sorted(documented)
 
 
+def test_each_reason_is_in_its_reference_with_its_meaning_and_no_other():
+    from django_webhooks.policies.reasons import HttpReason, Reason, RejectionReason, SwitchReason
+
+    documented = [tuple(row) for row in rows(page("reference/reasons.md")) if row[0] != "reason"]
+    ours = [one for codes in (Reason, SwitchReason, RejectionReason) for one in codes]
+
+    assert documented == [
+        ("http_NNN", HttpReason(503).help_text),
+        *((str(one), one.help_text) for one in ours),
+    ]
+
+
 def test_each_command_is_in_its_reference_with_its_options_and_no_other():
     text = page("reference/commands.md")
-    ours = [name for name, app in get_commands().items() if app == "django_webhooks"]
+    ours = [name for name, app in get_commands().items() if app.startswith("django_webhooks")]
 
     assert sorted(re.findall(r"^## (\w+)$", text, re.M)) == sorted(ours)
     for name in ours:
         own = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
-        options = options_of(load_command_class("django_webhooks", name))
+        options = options_of(load_command_class(get_commands()[name], name))
         of_all = {*options_of(BaseCommand()), "--skip-checks"}
         assert set(re.findall(r"--[a-z-]+", own)) == options - of_all, name
 

@@ -13,7 +13,7 @@ from django_webhooks import encryption
 from django_webhooks.exceptions import InvalidKey, NotDecrypted
 
 OLD, NEW = encryption.generate_key(), encryption.generate_key()
-PLACE = "django_webhooks.endpoint.url"
+CONTEXT = "django_webhooks.endpoint.url"
 
 
 def ring(*keys):
@@ -23,19 +23,21 @@ def ring(*keys):
 @given(st.text())
 def test_what_is_encrypted_opens_before_and_after_a_rotation(text):
     with ring(OLD):
-        before = encryption.encrypt(text, place=PLACE)
+        before = encryption.encrypt(text, context=CONTEXT)
     with ring(NEW, OLD):
-        assert encryption.decrypt(before, place=PLACE) == text
+        assert encryption.decrypt(before, context=CONTEXT) == text
         assert not encryption.is_current(before)
-        after = encryption.encrypt(text, place=PLACE)
+        after = encryption.encrypt(text, context=CONTEXT)
     with ring(NEW):
-        assert encryption.decrypt(after, place=PLACE) == text
+        assert encryption.decrypt(after, context=CONTEXT) == text
         assert encryption.is_current(after)
 
 
 def test_equal_texts_have_different_ciphertexts_that_say_nothing():
     with ring(NEW):
-        made = {encryption.encrypt("https://example.com/secret", place=PLACE) for _ in range(100)}
+        made = {
+            encryption.encrypt("https://example.com/secret", context=CONTEXT) for _ in range(100)
+        }
 
     assert len(made) == 100
     assert not any("secret" in one or "example" in one for one in made)
@@ -45,14 +47,14 @@ def test_equal_texts_have_different_ciphertexts_that_say_nothing():
 @given(st.floats(0, 1), st.sampled_from(["A", "z", "0", "-"]))
 def test_any_changed_character_is_detected(where, other):
     with ring(NEW):
-        made = encryption.encrypt("https://example.com/secret", place=PLACE)
+        made = encryption.encrypt("https://example.com/secret", context=CONTEXT)
         head = len(encryption.PREFIX) + 9
         # The last characters hold bits that are padding.
         at = head + int(where * (len(made) - 4 - head))
         other = "B" if made[at] == other else other
 
         with pytest.raises(NotDecrypted, match="was changed") as caught:
-            encryption.decrypt(made[:at] + other + made[at + 1 :], place=PLACE)
+            encryption.decrypt(made[:at] + other + made[at + 1 :], context=CONTEXT)
 
     assert not caught.value.is_key_missing
 
@@ -61,7 +63,7 @@ def test_any_changed_character_is_detected(where, other):
 def test_whatever_is_tampered_with_is_detected(text, data):
     """Any bit of nonce, ciphertext and tag; pieces left out; the id of another key."""
     with ring(NEW, OLD):
-        made = encryption.encrypt(text, place=PLACE)
+        made = encryption.encrypt(text, context=CONTEXT)
         head, _, sealed = made.rpartition(":")
         raw = bytearray(base64.urlsafe_b64decode(sealed))
         match data.draw(st.sampled_from(["bit", "cut", "longer", "key"])):
@@ -77,63 +79,63 @@ def test_whatever_is_tampered_with_is_detected(text, data):
         changed = f"{head}:{base64.urlsafe_b64encode(raw).decode()}"
 
         with pytest.raises(NotDecrypted):
-            encryption.decrypt(changed, place=PLACE)
+            encryption.decrypt(changed, context=CONTEXT)
 
 
 @pytest.mark.parametrize("broken", ["", "AA", "!", "é"])
 def test_what_is_cut_is_detected(broken):
     with ring(NEW):
-        made = encryption.encrypt("x", place=PLACE)
+        made = encryption.encrypt("x", context=CONTEXT)
         with pytest.raises(NotDecrypted):
-            encryption.decrypt(made.rpartition(":")[0] + ":" + broken, place=PLACE)
+            encryption.decrypt(made.rpartition(":")[0] + ":" + broken, context=CONTEXT)
 
 
 def test_a_ciphertext_does_not_open_in_another_place():
     with ring(NEW):
-        made = encryption.encrypt("Bearer x", place="django_webhooks.endpoint.authorization")
+        made = encryption.encrypt("Bearer x", context="django_webhooks.endpoint.authorization")
         with pytest.raises(NotDecrypted, match="another place"):
-            encryption.decrypt(made, place=PLACE)
+            encryption.decrypt(made, context=CONTEXT)
 
 
 def test_what_is_no_ciphertext_is_not_quoted():
     with ring(NEW), pytest.raises(NotDecrypted, match="no ciphertext") as caught:
-        encryption.decrypt("Bearer planted", place=PLACE)
+        encryption.decrypt("Bearer planted", context=CONTEXT)
 
     assert "planted" not in str(caught.value)
 
 
 def test_a_missing_key_is_named():
     with ring(OLD):
-        made = encryption.encrypt("x", place=PLACE)
+        made = encryption.encrypt("x", context=CONTEXT)
         name = encryption.keys()[0].id
     with ring(NEW), pytest.raises(NotDecrypted, match=name) as caught:
-        encryption.decrypt(made, place=PLACE)
+        encryption.decrypt(made, context=CONTEXT)
 
     assert caught.value.is_key_missing
 
 
 def test_without_keys_they_are_derived_from_the_secret_key_and_its_fallbacks():
     with override_settings(WEBHOOKS_ENCRYPTION_KEYS=[], SECRET_KEY="one"):
-        made = encryption.encrypt("x", place=PLACE)
+        made = encryption.encrypt("x", context=CONTEXT)
         derived = encryption.derived_key()
     with override_settings(
         WEBHOOKS_ENCRYPTION_KEYS=[], SECRET_KEY="two", SECRET_KEY_FALLBACKS=["one"]
     ):
-        assert encryption.decrypt(made, place=PLACE) == "x"
+        assert encryption.decrypt(made, context=CONTEXT) == "x"
     with override_settings(WEBHOOKS_ENCRYPTION_KEYS=[], SECRET_KEY=b"two"):
         assert encryption.keys()[0].id != encryption.key_id(made)
     with ring(NEW, derived):
-        assert encryption.decrypt(made, place=PLACE) == "x"
+        assert encryption.decrypt(made, context=CONTEXT) == "x"
 
 
 def test_a_blind_index_is_found_under_every_key_and_differs_by_place():
     with ring(OLD):
-        before = encryption.blind_index("https://a.example/", place=PLACE)
+        before = encryption.blind_index("https://a.example/", context=CONTEXT)
     with ring(NEW, OLD):
-        assert before in encryption.blind_indexes("https://a.example/", place=PLACE)
-        assert before != encryption.blind_index("https://a.example/", place=PLACE)
-        assert before not in encryption.blind_indexes("https://a.example/", place="elsewhere")
-        assert before not in encryption.blind_indexes("https://a.example/x", place=PLACE)
+        assert before in encryption.blind_indexes("https://a.example/", context=CONTEXT)
+        assert before != encryption.blind_index("https://a.example/", context=CONTEXT)
+        assert before not in encryption.blind_indexes("https://a.example/", context="elsewhere")
+        assert before not in encryption.blind_indexes("https://a.example/x", context=CONTEXT)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
 from django.urls import path
 
-from django_webhooks import exceptions, signing
+from django_webhooks import exceptions, guarded, signing
+from django_webhooks.exceptions import WebhooksError
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -62,3 +63,25 @@ def test_no_failed_verification_is_a_value_error():
         receive(request)
 
     assert not isinstance(caught.value, ValueError)
+
+
+def test_all_errors_are_in_one_tree_and_say_when_they_are_raised():
+    ours = [WebhooksError, *below(WebhooksError)]
+
+    assert {one.__name__ for one in ours if one.__module__ == exceptions.__name__} == set(
+        exceptions.__all__
+    )
+    elsewhere = {one for one in ours if one.__module__ != exceptions.__name__}
+    assert elsewhere == {guarded.NotAllowed, guarded.TooLarge}
+    assert [one.__name__ for one in ours if one.__name__ not in exceptions.__doc__] == []
+    assert [one.__name__ for one in ours[1:] if not one.__doc__.startswith("Raised ")] == []
+
+
+def below(error):
+    """All errors of the package that derive from one, of every module that tests import."""
+    return [
+        found
+        for one in error.__subclasses__()
+        if one.__module__.startswith("django_webhooks")
+        for found in (one, *below(one))
+    ]

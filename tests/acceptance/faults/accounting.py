@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 import standardwebhooks
 
-from tests.acceptance.stage import SIGNING_SECRET, Stage
+from tests.acceptance.harness import SIGNING_SECRET, Harness
 from tests.receivers import Receiver, Request
 
 #: Seconds between two sweeps of the site.
@@ -63,7 +63,7 @@ class Balance:
 class Account:
     """Compares the site's own rows with what the receivers took; a fault ends by :meth:`clear`."""
 
-    stage: Stage
+    harness: Harness
     receivers: list[Receiver]
     name: str = ""
     secrets: Sequence[str] = (SIGNING_SECRET,)
@@ -83,8 +83,8 @@ class Account:
 
     def balance(self, *, told: Collection[str] = ()) -> Balance:
         """Return how it stands; ``told`` are the statuses in which a delivery may end unsent."""
-        committed = frozenset(row[0] for row in self.stage.query("SELECT id FROM site_thing"))
-        rows = self.stage.query(DELIVERIES)
+        committed = frozenset(row[0] for row in self.harness.query("SELECT id FROM site_thing"))
+        rows = self.harness.query(DELIVERIES)
         taken = [one for one in self.requests if one.answer.takes]
         counts = Counter(
             (one.headers["webhook-id"], one.path if self.by_path else "") for one in taken
@@ -102,7 +102,7 @@ class Account:
     ) -> Balance:
         """Wait two sweeps and a lease (and ``extra``) at most, and check that nothing is amiss."""
         began = self.cleared_at or time.monotonic()
-        lease = self.stage.settings.get("WEBHOOKS_LEASE_SECONDS", 5.0)
+        lease = self.harness.settings.get("WEBHOOKS_LEASE_SECONDS", 5.0)
         promised = 2 * SWEEP + lease + extra
         while True:
             # The database may still be starting.
@@ -123,7 +123,7 @@ class Account:
         )
         assert found.arrived <= found.committed, "something arrived that was not committed"
         assert found.repeats <= repeats, str(found)
-        statuses = {row[0] for row in self.stage.query(DELIVERIES)}
+        statuses = {row[0] for row in self.harness.query(DELIVERIES)}
         assert statuses <= {"succeeded", *told}
         self.verify()
         return found

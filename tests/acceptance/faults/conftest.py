@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import RABBITMQ, REDIS, SQLITE, broker_url
-from tests.acceptance.stage import Proxy, Stage
+from tests.acceptance.conftest import RABBITMQ, REDIS, SQLITE, broker_url, campaign
+from tests.acceptance.harness import Harness, Proxy
 from tests.receivers import Receiver
 from tests.services import SERVICES
 
@@ -24,39 +23,36 @@ FAULTS = [
 #: A lease and retries so short that each test takes seconds.
 SETTINGS = {
     "WEBHOOKS_LEASE_SECONDS": 4.0,
-    "WEBHOOKS_TIMEOUT": 2.0,
-    "WEBHOOKS_DRAIN_SECONDS": 3.0,
-    "WEBHOOKS_RETRY_CAP": 2.0,
+    "WEBHOOKS_TIMEOUT_SECONDS": 2.0,
+    "django_webhooks.sending.worker.dispatch.DRAIN_SECONDS": 3.0,
+    "WEBHOOKS_RETRY_CAP_SECONDS": 2.0,
     "WEBHOOKS_MAX_IN_FLIGHT": UNDER_WAY,
     "WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT": UNDER_WAY,
-    "WEBHOOKS_HEALTH_HOLD": 1.0,
-    "WEBHOOKS_HEALTH_HOLD_CAP": 2.0,
-    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": 0.5,
+    "WEBHOOKS_HEALTH_HOLD_SECONDS": 1.0,
+    "django_webhooks.policies.health.HOLD_CAP_FACTOR": 2,
+    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": 0.5,
 }
 _lines: list[str] = []
-
-
-def campaign(stack: Any) -> Any:
-    """Return a stack that only the campaign runs on."""
-    return pytest.param(*stack.values, id=stack.id, marks=[*stack.marks, pytest.mark.campaign])
 
 
 #: The ordinary run has the first alone, the campaign both.
 ONE_OF_BOTH = (REDIS, campaign(RABBITMQ))
 ALL = (SQLITE, REDIS, RABBITMQ)
+#: For a fault of another part than the broker.
+ANY_BROKER = (SQLITE, REDIS, campaign(RABBITMQ))
 
 
 @pytest.fixture
-def stage(stage: Stage) -> Stage:
-    """The stage, with the campaign's settings."""
-    stage.settings = dict(SETTINGS)
-    return stage
+def harness(harness: Harness) -> Harness:
+    """The harness, with the campaign's settings."""
+    harness.settings = dict(SETTINGS)
+    return harness
 
 
 @pytest.fixture
 def stack(request: pytest.FixtureRequest) -> str:
     """The name of the stack."""
-    name: str = request.node.callspec.params["stage"]
+    name: str = request.node.callspec.params["harness"]
     return name
 
 
@@ -73,10 +69,10 @@ def proxied(stack: str) -> Callable[[], tuple[Proxy, dict[str, str]]]:
 
 
 @pytest.fixture
-def account(stage: Stage, receiver: Receiver, request: pytest.FixtureRequest) -> Account:
+def account(harness: Harness, receiver: Receiver, request: pytest.FixtureRequest) -> Account:
     """The account of the test."""
     name = request.node.name.removeprefix("test_").replace("_", " ")
-    return Account(stage, [receiver], name=name.capitalize(), lines=_lines)
+    return Account(harness, [receiver], name=name.capitalize(), lines=_lines)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

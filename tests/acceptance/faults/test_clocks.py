@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.acceptance.conftest import RABBITMQ, REDIS
-from tests.acceptance.stage import until
+from tests.acceptance.harness import until
 
 from .conftest import FAULTS, campaign
 
@@ -29,78 +29,78 @@ def schedule(seconds):
     return {"CELERY_BEAT_SCHEDULE": {"sweep": {"task": task, "schedule": seconds}}}
 
 
-def test_f15_a_beat_that_is_dead_for_sixty_sweeps(stage, receiver, account):
-    stage.settings |= schedule(QUICK)
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.web()
-    beat = stage.beat()
-    stage.stop(beat, signal.SIGKILL)
+def test_f15_a_beat_that_is_dead_for_sixty_sweeps(harness, receiver, account):
+    harness.settings |= schedule(QUICK)
+    harness.subscribe(receiver.url)
+    harness.worker()
+    harness.web()
+    beat = harness.beat()
+    harness.stop(beat, signal.SIGKILL)
 
     began = time.monotonic()
-    stage.emit(50)
+    harness.emit(50)
     for number in range(10):
-        assert stage.ask(f"told {number}")
+        assert harness.ask(f"told {number}")
     until(lambda: len(receiver.requests) >= 10, "what was told did not arrive")
     time.sleep(max(0.0, began + 60 * QUICK - time.monotonic()))
-    stage.beat()
+    harness.beat()
     account.clear()
 
     account.settle()
 
 
-def test_f15_two_beats(stage, receiver, account):
-    stage.settings |= schedule(QUICK)
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.beat()
-    stage.beat()
-    stage.emit(200)
-    account.clear()
-
-    account.settle()
-
-
-@pytest.mark.parametrize("shift", [HOUR, -HOUR])
-def test_f15_a_beat_whose_clock_is_an_hour_off(stage, receiver, account, shift):
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.beat(shift=shift)
-    stage.emit(50)
+def test_f15_two_beats(harness, receiver, account):
+    harness.settings |= schedule(QUICK)
+    harness.subscribe(receiver.url)
+    harness.worker()
+    harness.beat()
+    harness.beat()
+    harness.emit(200)
     account.clear()
 
     account.settle()
 
 
 @pytest.mark.parametrize("shift", [HOUR, -HOUR])
-def test_f15_a_beat_whose_clock_is_set_right(stage, receiver, account, shift, tmp_path):
+def test_f15_a_beat_whose_clock_is_an_hour_off(harness, receiver, account, shift):
+    harness.subscribe(receiver.url)
+    harness.worker()
+    harness.beat(shift=shift)
+    harness.emit(50)
+    account.clear()
+
+    account.settle()
+
+
+@pytest.mark.parametrize("shift", [HOUR, -HOUR])
+def test_f15_a_beat_whose_clock_is_set_right(harness, receiver, account, shift, tmp_path):
     """Its file says when it last ran: in an hour."""
-    stage.settings |= {"CELERY_BEAT_SCHEDULE_FILENAME": str(tmp_path / "beat")}
-    stage.subscribe(receiver.url)
-    stage.worker()
-    beat = stage.beat(shift=shift)
-    stage.emit(5)
+    harness.settings |= {"CELERY_BEAT_SCHEDULE_FILENAME": str(tmp_path / "beat")}
+    harness.subscribe(receiver.url)
+    harness.worker()
+    beat = harness.beat(shift=shift)
+    harness.emit(5)
     until(lambda: len(receiver.requests) == 5, "the wrong beat did nothing")
-    stage.stop(beat)
+    harness.stop(beat)
 
-    stage.beat()
-    stage.emit(50)
+    harness.beat()
+    harness.emit(50)
     account.clear()
 
     account.settle()
 
 
 @pytest.mark.parametrize("shift", [5 * MINUTE, -5 * MINUTE])
-def test_f17_a_worker_whose_clock_is_five_minutes_off(stage, receiver, account, shift):
+def test_f17_a_worker_whose_clock_is_five_minutes_off(harness, receiver, account, shift):
     """Beside one whose clock is right. Signatures are older or newer than 5 minutes to nobody."""
-    stage.subscribe(receiver.url)
-    stage.worker(shift=shift)
-    stage.worker()
-    stage.web()
-    stage.beat()
-    stage.emit(300)
+    harness.subscribe(receiver.url)
+    harness.worker(shift=shift)
+    harness.worker()
+    harness.web()
+    harness.beat()
+    harness.emit(300)
     for number in range(10):
-        stage.ask(f"thing {number}")
+        harness.ask(f"thing {number}")
     account.clear()
 
     account.settle(extra=10)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import RABBITMQ, REDIS
-from tests.acceptance.stage import PrivatePostgres, until
+from tests.acceptance.harness import PrivatePostgres, until
 from tests.receivers import Answer
 
 from .accounting import IN_FLIGHT
@@ -23,20 +23,20 @@ pytestmark = FAULTS
 OUTAGE = 4.0
 
 
-def busy(stage, receiver, *, delay=0.5, count=200):
+def busy(harness, receiver, *, delay=0.5, count=200):
     """Start a worker and a beat on a backlog, and wait until requests are in flight."""
     receiver.answers = [Answer(204, delay=delay)]
-    stage.subscribe(receiver.url)
-    stage.emit(count)
-    stage.worker()
-    stage.beat()
+    harness.subscribe(receiver.url)
+    harness.emit(count)
+    harness.worker()
+    harness.beat()
     until(lambda: len(receiver.requests) >= 20, "nothing arrived")
 
 
 @contextmanager
-def administrator(stage) -> Iterator[Callable[[str], None]]:
-    """Run statements on the server, from another database than the stage's; ``{}`` is its name."""
-    address, _, name = stage.database.rpartition("/")
+def administrator(harness) -> Iterator[Callable[[str], None]]:
+    """Run statements on the server, from a database of its own; ``{}`` is the harness's name."""
+    address, _, name = harness.database.rpartition("/")
     with psycopg.connect(f"{address}/postgres", autocommit=True) as server:
         yield lambda sql: server.execute(sql.replace("{}", name))
 
@@ -45,16 +45,12 @@ TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datnam
 
 
 @pytest.mark.stacks(*ONE_OF_BOTH)
-def test_f11_a_database_restarted_while_requests_are_in_flight(stage, receiver, account, tmp_path):
-    (tmp_path / "postgres").mkdir()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        # Its server runs under an account of its own.
-        folder.chmod(0o755)
-    server = PrivatePostgres(tmp_path / "postgres")
-    stage.database = server.url
+def test_f11_a_database_restarted_while_requests_are_in_flight(harness, receiver, account):
+    server = PrivatePostgres()
+    harness.database = server.url
     try:
-        stage.migrate()
-        busy(stage, receiver, delay=1.5, count=40)
+        harness.migrate()
+        busy(harness, receiver, delay=1.5, count=40)
         server.stop()
         time.sleep(1)
         server.start()
@@ -62,16 +58,16 @@ def test_f11_a_database_restarted_while_requests_are_in_flight(stage, receiver, 
 
         account.settle(repeats=2 * IN_FLIGHT, extra=15)
     finally:
-        stage.close()
+        harness.close()
         server.close()
 
 
 @pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
-def test_f12_connections_dropped_between_claim_and_record(stage, receiver, account):
-    busy(stage, receiver)
+def test_f12_connections_dropped_between_claim_and_record(harness, receiver, account):
+    busy(harness, receiver)
 
     for _ in range(3):
-        with administrator(stage) as run:
+        with administrator(harness) as run:
             run(TERMINATE)
         time.sleep(0.7)
     account.clear()
@@ -80,10 +76,10 @@ def test_f12_connections_dropped_between_claim_and_record(stage, receiver, accou
 
 
 @pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
-def test_f13_a_database_that_is_read_only(stage, receiver, account):
-    busy(stage, receiver)
+def test_f13_a_database_that_is_read_only(harness, receiver, account):
+    busy(harness, receiver)
 
-    with administrator(stage) as run:
+    with administrator(harness) as run:
         run('ALTER DATABASE "{}" SET default_transaction_read_only = on')
         run(TERMINATE)
         time.sleep(OUTAGE)
@@ -114,95 +110,95 @@ EVERY_WRITE = """
 
 
 @pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
-def test_f13_a_database_that_is_full(stage, receiver, account):
+def test_f13_a_database_that_is_full(harness, receiver, account):
     """The server refuses every write with the code of a full disk."""
     # Before there is traffic: it locks all tables. To change the function locks none.
-    stage.query(ROOM + EVERY_WRITE)
-    busy(stage, receiver)
+    harness.query(ROOM + EVERY_WRITE)
+    busy(harness, receiver)
 
-    stage.query(FULL)
+    harness.query(FULL)
     until(
-        lambda: any("No space left on device" in stage.log(one) for one in stage.children),
+        lambda: any("No space left on device" in harness.log(one) for one in harness.children),
         "nothing was refused",
     )
     time.sleep(OUTAGE)
-    stage.query(ROOM)
+    harness.query(ROOM)
     account.clear()
 
     account.settle(repeats=2 * IN_FLIGHT, extra=15)
 
 
 @pytest.mark.stacks(*ONE_OF_BOTH)
-def test_f14_a_deadlock_on_record(stage, receiver, account):
+def test_f14_a_deadlock_on_record(harness, receiver, account):
     receiver.answers = [Answer(204, delay=1.0)]
-    stage.subscribe(receiver.url)
-    stage.emit(1)
-    worker = stage.worker(pool="solo", concurrency=1)
-    stage.beat()
+    harness.subscribe(receiver.url)
+    harness.emit(1)
+    worker = harness.worker(pool="solo", concurrency=1)
+    harness.beat()
     until(lambda: receiver.requests, "nothing arrived")
 
-    with psycopg.connect(stage.database) as other:
+    with psycopg.connect(harness.database) as other:
         # The worker looks for deadlocks first, so that it is the one that loses.
         other.execute("SET deadlock_timeout = '60s'")
         other.execute("LOCK TABLE django_webhooks_attempt IN EXCLUSIVE MODE")
         until(
-            lambda: stage.query("SELECT 1 FROM pg_locks WHERE NOT granted AND mode LIKE 'Row%'"),
+            lambda: harness.query("SELECT 1 FROM pg_locks WHERE NOT granted AND mode LIKE 'Row%'"),
             "the worker did not wait with the delivery locked",
         )
         other.execute("UPDATE django_webhooks_delivery SET reason = reason")
     account.clear()
 
     account.settle()
-    until(lambda: "deadlock detected" in stage.log(worker), "there was no deadlock")
+    until(lambda: "deadlock detected" in harness.log(worker), "there was no deadlock")
     assert len(receiver.requests) == 1
 
 
 @pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
-def test_f14_a_serialisation_failure_on_record(stage, receiver, account):
-    with administrator(stage) as run:
+def test_f14_a_serialisation_failure_on_record(harness, receiver, account):
+    with administrator(harness) as run:
         run("ALTER DATABASE \"{}\" SET default_transaction_isolation = 'repeatable read'")
     receiver.answers = [Answer(204, delay=1.0)]
-    stage.subscribe(receiver.url)
-    stage.emit(1)
-    worker = stage.worker(pool="solo", concurrency=1)
-    stage.beat()
+    harness.subscribe(receiver.url)
+    harness.emit(1)
+    worker = harness.worker(pool="solo", concurrency=1)
+    harness.beat()
     until(lambda: receiver.requests, "nothing arrived")
 
-    with psycopg.connect(stage.database) as other:
+    with psycopg.connect(harness.database) as other:
         other.execute("UPDATE django_webhooks_delivery SET reason = 'changed'")
         until(
-            lambda: stage.query("SELECT 1 FROM pg_locks WHERE NOT granted"),
+            lambda: harness.query("SELECT 1 FROM pg_locks WHERE NOT granted"),
             "the worker did not wait for the row",
         )
     account.clear()
 
     account.settle()
-    until(lambda: "could not serialize" in stage.log(worker), "there was no failure")
+    until(lambda: "could not serialize" in harness.log(worker), "there was no failure")
     assert len(receiver.requests) == 1
 
 
 @pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
-def test_f22_pruning_never_removes_what_waits(stage, receiver, account):
+def test_f22_pruning_never_removes_what_waits(harness, receiver, account):
     receiver.answers = [Answer(503)]
-    stage.settings |= {
+    harness.settings |= {
         "WEBHOOKS_RETENTION_DAYS": {"succeeded": 0, "given_up": 0, "cancelled": 0},
         "WEBHOOKS_HEALTH_FALL": 1000,
-        "WEBHOOKS_HEALTH_WINDOW_ATTEMPTS": 10_000,
+        "django_webhooks.policies.health.WINDOW_ATTEMPTS": 10_000,
     }
-    stage.subscribe(receiver.url)
+    harness.subscribe(receiver.url)
     with contextlib.closing(type(receiver)()) as other:
         # The event of what waits here has arrived there, and that delivery is pruned.
-        stage.subscribe(other.url)
-        stage.emit(20)
-        stage.worker()
-        stage.beat()
+        harness.subscribe(other.url)
+        harness.emit(20)
+        harness.worker()
+        harness.beat()
         until(lambda: len(receiver.requests) >= 20 and len(other.requests) == 20, "not tried")
-        until(lambda: stage.statuses().get("succeeded") == 20, "not recorded")
+        until(lambda: harness.statuses().get("succeeded") == 20, "not recorded")
         time.sleep(0.1)
-        stage.python("from django_webhooks import tasks\ntasks.prune()")
+        harness.python("from django_webhooks import tasks\ntasks.prune()")
 
-        assert stage.statuses() == {"waiting": 20}
-        assert stage.query("SELECT count(*) FROM django_webhooks_event") == [(20,)]
+        assert harness.statuses() == {"waiting": 20}
+        assert harness.query("SELECT count(*) FROM django_webhooks_event") == [(20,)]
         receiver.answers = [Answer(204)]
         account.clear()
         account.settle()

@@ -62,27 +62,27 @@ def next_release(folder: Path) -> Path:
     return root
 
 
-def test_f24_old_and_new_code_side_by_side(stage, receiver, account, tmp_path):
+def test_f24_old_and_new_code_side_by_side(harness, receiver, account, tmp_path):
     new = next_release(tmp_path)
-    stage.subscribe(receiver.url)
-    old_web = stage.web()
-    stage.worker()
-    stage.beat()
-    old_site = stage.site
-    assert stage.ask("before")
+    harness.subscribe(receiver.url)
+    old_web = harness.web()
+    harness.worker()
+    harness.beat()
+    old_site = harness.site
+    assert harness.ask("before")
 
-    stage.python(
+    harness.python(
         "from django.core.management import call_command\ncall_command('migrate', verbosity=0)",
         code=new,
     )
-    stage.worker(code=new)
-    stage.beat(code=new)
-    new_web = stage.web(code=new)
-    new_site = stage.site
+    harness.worker(code=new)
+    harness.beat(code=new)
+    new_web = harness.web(code=new)
+    new_site = harness.site
     for number in range(60):
-        stage.site = (old_site, new_site)[number % 2]
-        assert stage.ask(f"thing {number}"), stage.log((old_web, new_web)[number % 2])
-    stage.emit(200)
+        harness.site = (old_site, new_site)[number % 2]
+        assert harness.ask(f"thing {number}"), harness.log((old_web, new_web)[number % 2])
+    harness.emit(200)
     account.clear()
 
     account.settle(extra=10)
@@ -90,4 +90,4 @@ def test_f24_old_and_new_code_side_by_side(stage, receiver, account, tmp_path):
     assert set(agents) == {"django-webhooks/99.0", f"django-webhooks/{django_webhooks.__version__}"}
     assert min(agents.values()) > 10, agents
     for name in TABLES:
-        assert stage.query(f"SELECT DISTINCT {FIELD} FROM django_webhooks_{name}") == [("new",)]
+        assert harness.query(f"SELECT DISTINCT {FIELD} FROM django_webhooks_{name}") == [("new",)]

@@ -7,26 +7,26 @@ import contextlib
 import pytest
 
 from tests.acceptance.conftest import RABBITMQ, REDIS
-from tests.acceptance.stage import SIGNING_SECRET, until
+from tests.acceptance.harness import SIGNING_SECRET, until
 from tests.receivers import Answer, Receiver
 
-from .conftest import ALL, FAULTS, ONE_OF_BOTH, campaign
+from .conftest import ANY_BROKER, FAULTS, ONE_OF_BOTH, campaign
 
 pytestmark = FAULTS
-MODELS = "from django.utils import timezone\nfrom django_webhooks.models import *\n"
+MODELS = "from django_webhooks import times\nfrom django_webhooks.models import *\n"
 BOTH = (campaign(REDIS), campaign(RABBITMQ))
 #: Failures tell nothing of the endpoint.
-PATIENT = {"WEBHOOKS_HEALTH_FALL": 1000, "WEBHOOKS_HEALTH_WINDOW_ATTEMPTS": 10_000}
+PATIENT = {"WEBHOOKS_HEALTH_FALL": 1000, "django_webhooks.policies.health.WINDOW_ATTEMPTS": 10_000}
 
 
-@pytest.mark.stacks(*ALL)
-def test_f18_an_answer_that_never_arrives(stage, receiver, account):
+@pytest.mark.stacks(*ANY_BROKER)
+def test_f18_an_answer_that_never_arrives(harness, receiver, account):
     receiver.answers = [Answer(204, delay=4.0), Answer(204)]
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.web()
+    harness.subscribe(receiver.url)
+    harness.worker()
+    harness.web()
 
-    stage.ask("thing")
+    harness.ask("thing")
     account.clear()
 
     account.settle(repeats=1)
@@ -34,13 +34,13 @@ def test_f18_an_answer_that_never_arrives(stage, receiver, account):
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f18_answers_cut_after_the_request(stage, receiver, account):
+def test_f18_answers_cut_after_the_request(harness, receiver, account):
     receiver.answers = [Answer(204, is_cut=number % 4 == 0) for number in range(41)]
     receiver.answers.append(Answer(204))
-    stage.subscribe(receiver.url)
-    stage.emit(100)
-    stage.worker()
-    stage.beat()
+    harness.subscribe(receiver.url)
+    harness.emit(100)
+    harness.worker()
+    harness.beat()
     account.clear()
 
     account.settle(repeats=11, extra=10)
@@ -48,25 +48,25 @@ def test_f18_answers_cut_after_the_request(stage, receiver, account):
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f19_an_endpoint_that_fails_for_longer_than_the_schedule(stage, receiver, account):
+def test_f19_an_endpoint_that_fails_for_longer_than_the_schedule(harness, receiver, account):
     receiver.answers = [Answer(503)]
-    stage.settings |= {**PATIENT, "WEBHOOKS_RETRY_ATTEMPTS": 3}
-    stage.subscribe(receiver.url)
-    stage.emit(10)
-    stage.worker()
-    stage.beat()
+    harness.settings |= {**PATIENT, "WEBHOOKS_RETRY_ATTEMPTS": 3}
+    harness.subscribe(receiver.url)
+    harness.emit(10)
+    harness.worker()
+    harness.beat()
     account.clear()
 
     account.settle(told={"given_up"}, extra=10)
     assert len(receiver.requests) == 30
-    said = stage.python(
+    said = harness.python(
         MODELS + "print(json.dumps([d.explain() for d in Delivery.objects.given_up()]))"
     )
     assert len(said) == 10
     assert all("Given up" in one and "http_503" in one for one in said)
     first = set(receiver.ids)
     receiver.answers = [Answer(204)]
-    stage.python(
+    harness.python(
         "import io\nfrom django.core.management import call_command\n"
         "call_command('webhooks_replay', status='given_up', all=True, stdout=io.StringIO())"
     )
@@ -76,28 +76,28 @@ def test_f19_an_endpoint_that_fails_for_longer_than_the_schedule(stage, receiver
     assert {one.headers["webhook-id"] for one in receiver.requests if one.answer.takes} == first
 
 
-def leased(stage, receiver):
+def leased(harness, receiver):
     """Have a worker hold a backlog that it sends one by one, slowly."""
     receiver.answers = [Answer(204, delay=0.4)]
-    stage.settings |= {"WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT": 1, "WEBHOOKS_LEASE_SECONDS": 12.0}
-    stage.subscribe(receiver.url)
-    stage.emit(60)
-    stage.worker(pool="solo", concurrency=1)
-    stage.beat()
+    harness.settings |= {"WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT": 1, "WEBHOOKS_LEASE_SECONDS": 12.0}
+    harness.subscribe(receiver.url)
+    harness.emit(60)
+    harness.worker(pool="solo", concurrency=1)
+    harness.beat()
     until(lambda: len(receiver.requests) >= 3, "nothing arrived")
     assert (
-        stage.query("SELECT count(*) FROM django_webhooks_delivery WHERE lease_token IS NOT NULL")[
-            0
-        ][0]
+        harness.query(
+            "SELECT count(*) FROM django_webhooks_delivery WHERE lease_token IS NOT NULL"
+        )[0][0]
         > 10
     )
 
 
-def held(stage):
+def held(harness):
     """Wait until nobody holds what waits, and return how it is explained."""
     waiting = "FROM django_webhooks_delivery WHERE status = 'waiting'"
-    until(lambda: not stage.query(f"SELECT 1 {waiting} AND due_at IS NOT NULL"), "still leased")
-    said = stage.python(
+    until(lambda: not harness.query(f"SELECT 1 {waiting} AND due_at IS NOT NULL"), "still leased")
+    said = harness.python(
         MODELS + "print(json.dumps([d.explain() for d in Delivery.objects.waiting()]))"
     )
     assert len(said) > 10
@@ -105,15 +105,15 @@ def held(stage):
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f20_an_endpoint_deleted_while_its_deliveries_are_leased(stage, receiver, account):
-    leased(stage, receiver)
+def test_f20_an_endpoint_deleted_while_its_deliveries_are_leased(harness, receiver, account):
+    leased(harness, receiver)
 
-    stage.python(MODELS + "Endpoint.objects.get().delete()")
+    harness.python(MODELS + "Endpoint.objects.get().delete()")
 
-    (said,) = held(stage)
+    (said,) = held(harness)
     assert "no endpoint" in said
     arrived = len(receiver.requests)
-    stage.python(
+    harness.python(
         MODELS + "Endpoint.objects.create(subscription=Subscription.objects.get(),"
         f" url={receiver.url!r})"
     )
@@ -123,28 +123,28 @@ def test_f20_an_endpoint_deleted_while_its_deliveries_are_leased(stage, receiver
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f20_a_subscription_disabled_while_its_deliveries_are_leased(stage, receiver, account):
-    leased(stage, receiver)
+def test_f20_a_subscription_disabled_while_its_deliveries_are_leased(harness, receiver, account):
+    leased(harness, receiver)
 
-    stage.python(MODELS + "Subscription.objects.get().disable('wrong address')")
+    harness.python(MODELS + "Subscription.objects.get().disable('wrong address')")
 
-    (said,) = held(stage)
+    (said,) = held(harness)
     assert "disabled" in said
-    stage.python(MODELS + "Subscription.objects.get().resume()")
+    harness.python(MODELS + "Subscription.objects.get().resume()")
     account.clear()
     account.settle(extra=40)
     assert len(receiver.requests) == 60
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f20_a_subscription_deleted_while_its_deliveries_are_leased(stage, receiver, account):
-    leased(stage, receiver)
+def test_f20_a_subscription_deleted_while_its_deliveries_are_leased(harness, receiver, account):
+    leased(harness, receiver)
 
-    stage.python(MODELS + "Subscription.objects.get().delete()")
+    harness.python(MODELS + "Subscription.objects.get().delete()")
     account.clear()
 
     account.settle(told={"cancelled"}, extra=5)
-    cancelled = stage.query(
+    cancelled = harness.query(
         "SELECT reason, count(*) FROM django_webhooks_delivery"
         " WHERE status = 'cancelled' GROUP BY 1"
     )
@@ -154,14 +154,14 @@ def test_f20_a_subscription_deleted_while_its_deliveries_are_leased(stage, recei
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f21_a_key_and_a_url_changed_while_deliveries_are_leased(stage, receiver, account):
-    leased(stage, receiver)
+def test_f21_a_key_and_a_url_changed_while_deliveries_are_leased(harness, receiver, account):
+    leased(harness, receiver)
     with contextlib.closing(Receiver([Answer(204, delay=0.1)])) as other:
         account.receivers.append(other)
         secret = "whsec_" + "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
         account.secrets = (SIGNING_SECRET, secret)
 
-        stage.python(
+        harness.python(
             MODELS + "endpoint = Endpoint.objects.get()\n"
             f"endpoint.url = {other.url!r}\nendpoint.save()\n"
             f"Subscription.objects.get().rotate_key(secret={secret!r})"
@@ -171,32 +171,32 @@ def test_f21_a_key_and_a_url_changed_while_deliveries_are_leased(stage, receiver
         account.settle(extra=20)
         assert len(receiver.requests) + len(other.requests) == 60
         hosts = dict(
-            stage.query("SELECT endpoint_host, count(*) FROM django_webhooks_attempt GROUP BY 1")
+            harness.query("SELECT endpoint_host, count(*) FROM django_webhooks_attempt GROUP BY 1")
         )
         assert hosts == {f"127.0.0.1:{one.port}": len(one.requests) for one in (receiver, other)}
         # Two signatures as soon as there are two keys.
         assert " " in other.requests[-1].headers["webhook-signature"]
 
 
-def beside(stage, receiver, poison, *, url=""):
+def beside(harness, receiver, poison, *, url=""):
     """Start with a good subscription and one with a poison, both with a backlog of 20."""
-    stage.settings |= PATIENT
-    stage.subscribe(receiver.url)
-    stage.python(
+    harness.settings |= PATIENT
+    harness.subscribe(receiver.url)
+    harness.python(
         MODELS + "s = Subscription.objects.create(name='poison', event_types=['*'])\n"
         f"Endpoint.objects.create(subscription=s, url={url or receiver.url!r})\n" + poison
     )
-    stage.emit(20)
-    worker = stage.worker()
-    stage.beat()
+    harness.emit(20)
+    worker = harness.worker()
+    harness.beat()
     until(lambda: len(receiver.requests) >= 20, "its neighbours do not arrive")
-    until(lambda: stage.statuses().get("succeeded") == 20, "its neighbours are not recorded")
+    until(lambda: harness.statuses().get("succeeded") == 20, "its neighbours are not recorded")
     return worker
 
 
-def poisoned(stage):
+def poisoned(harness):
     """Return status and reason of the poisoned deliveries, and how often they were tried."""
-    return stage.query(
+    return harness.query(
         "SELECT d.status, d.reason, max(d.attempts_made) FROM django_webhooks_delivery d"
         " JOIN django_webhooks_subscription s ON s.id = d.subscription_id"
         " WHERE s.name = 'poison' GROUP BY 1, 2"
@@ -204,25 +204,27 @@ def poisoned(stage):
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f23_a_bad_header_in_an_old_row(stage, receiver, account):
+def test_f23_a_bad_header_in_an_old_row(harness, receiver, account):
     beside(
-        stage,
+        harness,
         receiver,
         "Endpoint.objects.filter(subscription=s).update(headers={'x-old': 'a\\r\\nhost: b'})",
     )
 
-    until(lambda: poisoned(stage)[0][2] > 0, "it is not said why it waits")
-    assert {row[:2] for row in poisoned(stage)} <= {("waiting", "blocked"), ("waiting", "")}
+    until(lambda: poisoned(harness)[0][2] > 0, "it is not said why it waits")
+    assert {row[:2] for row in poisoned(harness)} <= {("waiting", "blocked"), ("waiting", "")}
     assert len(receiver.requests) == 20
-    stage.python(MODELS + "Endpoint.objects.filter(subscription__name='poison').update(headers={})")
-    account.secrets = (*account.secrets, *keys(stage))
+    harness.python(
+        MODELS + "Endpoint.objects.filter(subscription__name='poison').update(headers={})"
+    )
+    account.secrets = (*account.secrets, *keys(harness))
     account.clear()
     settled_twice(account)
 
 
-def keys(stage):
+def keys(harness):
     """Return the signing key of the poisoned subscription."""
-    return stage.python(
+    return harness.python(
         MODELS + "s = Subscription.objects.get(name='poison')\n"
         "print(json.dumps([k.secret for k in s.signing_keys.all()]))"
     )
@@ -236,35 +238,35 @@ def settled_twice(account):
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f23_a_lost_encryption_key(stage, receiver, account):
-    kept, lost = stage.python(
+def test_f23_a_lost_encryption_key(harness, receiver, account):
+    kept, lost = harness.python(
         "from cryptography.fernet import Fernet\n"
         "print(json.dumps([Fernet.generate_key().decode() for _ in range(2)]))"
     )
-    stage.settings |= {"WEBHOOKS_ENCRYPTION_KEYS": [kept, lost]}
+    harness.settings |= {"WEBHOOKS_ENCRYPTION_KEYS": [kept, lost]}
     whole = [kept, lost]
-    stage.subscribe(receiver.url)
-    stage.settings |= {**PATIENT, "WEBHOOKS_ENCRYPTION_KEYS": [lost, kept]}
-    stage.python(
+    harness.subscribe(receiver.url)
+    harness.settings |= {**PATIENT, "WEBHOOKS_ENCRYPTION_KEYS": [lost, kept]}
+    harness.python(
         MODELS + f"s = Subscription.objects.create(name='poison', event_types=['*'])\n"
         f"Endpoint.objects.create(subscription=s, url={receiver.url!r} + '/poison')"
     )
-    secrets = keys(stage)
-    stage.settings |= {"WEBHOOKS_ENCRYPTION_KEYS": [kept]}
-    stage.emit(20)
-    workers = [stage.worker(), stage.beat()]
-    until(lambda: stage.statuses().get("succeeded") == 20, "its neighbours do not arrive")
+    secrets = keys(harness)
+    harness.settings |= {"WEBHOOKS_ENCRYPTION_KEYS": [kept]}
+    harness.emit(20)
+    workers = [harness.worker(), harness.beat()]
+    until(lambda: harness.statuses().get("succeeded") == 20, "its neighbours do not arrive")
 
-    said = stage.python(
+    said = harness.python(
         MODELS + "print(json.dumps([d.explain() for d in Delivery.objects.waiting()]))"
     )
     assert len(said) == 20
     assert all("cannot be decrypted" in one for one in said)
     for one in workers:
-        stage.stop(one)
-    stage.settings |= {"WEBHOOKS_ENCRYPTION_KEYS": whole}
-    stage.worker()
-    stage.beat()
+        harness.stop(one)
+    harness.settings |= {"WEBHOOKS_ENCRYPTION_KEYS": whole}
+    harness.worker()
+    harness.beat()
     account.secrets = (*account.secrets, *secrets)
     account.clear()
     settled_twice(account)
@@ -278,25 +280,25 @@ def test_f23_a_lost_encryption_key(stage, receiver, account):
         ("retry_cap", "http_503"),
     ],
 )
-def test_f23_a_row_that_makes_the_sender_raise(stage, receiver, account, column, reason):
+def test_f23_a_row_that_makes_the_sender_raise(harness, receiver, account, column, reason):
     """No number where one is reckoned with: before the attempt, and in what follows from it."""
     with contextlib.closing(Receiver([Answer(503)])) as other:
         poison = f"Subscription.objects.filter(pk=s.pk).update({column}=float('nan'))"
-        worker = beside(stage, receiver, poison, url=other.url)
+        worker = beside(harness, receiver, poison, url=other.url)
 
-        until(lambda: "ValueError" in stage.log(worker), "nothing was raised")
+        until(lambda: "ValueError" in harness.log(worker), "nothing was raised")
         until(
-            lambda: all(one[:2] == ("waiting", reason) for one in poisoned(stage)),
-            f"it does not say why: {poisoned(stage)}",
+            lambda: all(one[:2] == ("waiting", reason) for one in poisoned(harness)),
+            f"it does not say why: {poisoned(harness)}",
         )
         assert len(receiver.requests) == 20
         other.answers = [Answer(204)]
-        stage.python(MODELS + f"Subscription.objects.filter(name='poison').update({column}=None)")
+        harness.python(MODELS + f"Subscription.objects.filter(name='poison').update({column}=None)")
         if column == "retry_cap":
             # By the default it would wait for seconds and minutes.
-            stage.python(MODELS + "Delivery.objects.try_now(timezone.now())")
+            harness.python(MODELS + "Delivery.objects.try_now(times.now())")
         account.receivers.append(other)
-        account.secrets = (*account.secrets, *keys(stage))
+        account.secrets = (*account.secrets, *keys(harness))
         account.clear()
         settled_twice(account)
 
@@ -314,18 +316,18 @@ REFUSES = """
 
 
 @pytest.mark.stacks(*BOTH)
-def test_f23_a_result_that_the_database_refuses(stage, receiver, account):
-    stage.subscribe(receiver.url)
-    stage.emit(20)
-    stage.query(REFUSES)
-    stage.worker()
-    stage.beat()
+def test_f23_a_result_that_the_database_refuses(harness, receiver, account):
+    harness.subscribe(receiver.url)
+    harness.emit(20)
+    harness.query(REFUSES)
+    harness.worker()
+    harness.beat()
 
-    until(lambda: stage.statuses().get("succeeded") == 19, "its neighbours are not recorded")
+    until(lambda: harness.statuses().get("succeeded") == 19, "its neighbours are not recorded")
 
     others = receiver.ids
     worst = max(set(others), key=others.count)
     assert [one for one in set(others) if others.count(one) > 1] in ([], [worst])
-    stage.query("DROP FUNCTION refuse CASCADE")
+    harness.query("DROP FUNCTION refuse CASCADE")
     account.clear()
     account.settle(repeats=others.count(worst) + 1)

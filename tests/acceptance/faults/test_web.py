@@ -6,33 +6,33 @@ import time
 
 import pytest
 
-from .conftest import ALL, FAULTS
+from .conftest import ANY_BROKER, FAULTS
 
-pytestmark = [*FAULTS, pytest.mark.stacks(*ALL)]
+pytestmark = [*FAULTS, pytest.mark.stacks(*ANY_BROKER)]
 
 
-def test_f01_a_web_process_killed_between_commit_and_message(stage, receiver, account):
-    stage.subscribe(receiver.url)
-    stage.worker()
-    web = stage.web()
+def test_f01_a_web_process_killed_between_commit_and_message(harness, receiver, account):
+    harness.subscribe(receiver.url)
+    harness.worker()
+    web = harness.web()
 
-    assert stage.ask("thing", "killed after commit") is None
+    assert harness.ask("thing", "killed after commit") is None
     web.wait(10)
-    stage.beat()
+    harness.beat()
     account.clear()
 
     assert len(account.settle().committed) == 1
 
 
-def test_f02_what_is_rolled_back_is_not_sent(stage, receiver, account):
-    stage.subscribe(receiver.url)
-    stage.worker()
-    stage.beat()
-    stage.web()
+def test_f02_what_is_rolled_back_is_not_sent(harness, receiver, account):
+    harness.subscribe(receiver.url)
+    harness.worker()
+    harness.beat()
+    harness.web()
 
-    stage.ask("a savepoint", "savepoint")
-    assert stage.ask("a request", "error") is None
-    stage.ask("a good one")
+    harness.ask("a savepoint", "savepoint")
+    assert harness.ask("a request", "error") is None
+    harness.ask("a good one")
     account.clear()
 
     assert len(account.settle().committed) == 1

@@ -10,41 +10,41 @@ import time
 import pytest
 
 from tests.acceptance.conftest import RABBITMQ, REDIS
-from tests.acceptance.stage import until
+from tests.acceptance.harness import until
 from tests.receivers import Answer
 
 from .accounting import IN_FLIGHT
-from .conftest import ALL, FAULTS, ONE_OF_BOTH, campaign
+from .conftest import ANY_BROKER, FAULTS, ONE_OF_BOTH, campaign
 
 pytestmark = FAULTS
 
 
-def unrecorded(stage, receiver) -> int:
+def unrecorded(harness, receiver) -> int:
     """Return how many requests the receiver took that no attempt tells of."""
-    (count,) = stage.query("SELECT count(*) FROM django_webhooks_attempt")[0]
+    (count,) = harness.query("SELECT count(*) FROM django_webhooks_attempt")[0]
     return len(receiver.requests) - count
 
 
-def loaded(stage, receiver, count, *, delay=0.05, **how):
+def loaded(harness, receiver, count, *, delay=0.05, **how):
     """Start a worker and a beat on a backlog, and wait until they are at it."""
     receiver.answers = [Answer(204, delay=delay)]
-    stage.subscribe(receiver.url)
-    stage.emit(count)
-    worker = stage.worker(**how)
-    stage.beat()
+    harness.subscribe(receiver.url)
+    harness.emit(count)
+    worker = harness.worker(**how)
+    harness.beat()
     until(lambda: len(receiver.requests) >= 40, "nothing arrived")
     return worker
 
 
 @pytest.mark.essential
-@pytest.mark.stacks(*ALL)
-def test_f07_a_worker_killed_while_requests_are_in_flight(stage, receiver, account):
-    worker = loaded(stage, receiver, 400)
+@pytest.mark.stacks(*ANY_BROKER)
+def test_f07_a_worker_killed_while_requests_are_in_flight(harness, receiver, account):
+    worker = loaded(harness, receiver, 400)
 
-    stage.stop(worker, signal.SIGKILL)
+    harness.stop(worker, signal.SIGKILL)
     time.sleep(0.2)
-    in_flight = unrecorded(stage, receiver)
-    stage.worker()
+    in_flight = unrecorded(harness, receiver)
+    harness.worker()
     account.clear()
 
     assert in_flight <= 2 * IN_FLIGHT
@@ -52,26 +52,26 @@ def test_f07_a_worker_killed_while_requests_are_in_flight(stage, receiver, accou
 
 
 @pytest.mark.stacks(*ONE_OF_BOTH)
-def test_f08_one_process_of_the_pool_killed(stage, receiver, account):
-    worker = loaded(stage, receiver, 400)
-    victim = stage.descendants(worker)[0]
+def test_f08_one_process_of_the_pool_killed(harness, receiver, account):
+    worker = loaded(harness, receiver, 400)
+    victim = harness.descendants(worker)[0]
 
     os.kill(victim, signal.SIGKILL)
     account.clear()
 
     account.settle(repeats=IN_FLIGHT, extra=10)
-    assert victim not in stage.descendants(worker)
+    assert victim not in harness.descendants(worker)
     assert worker.poll() is None
 
 
-@pytest.mark.stacks(*ALL)
-def test_f09_a_warm_shutdown_under_load(stage, receiver, account):
-    stage.settings |= {"WEBHOOKS_DRAIN_SECONDS": 1.0}
-    worker = loaded(stage, receiver, 800)
+@pytest.mark.stacks(*ANY_BROKER)
+def test_f09_a_warm_shutdown_under_load(harness, receiver, account):
+    harness.settings |= {"django_webhooks.sending.worker.dispatch.DRAIN_SECONDS": 1.0}
+    worker = loaded(harness, receiver, 800)
 
-    stage.stop(worker, signal.SIGTERM)
+    harness.stop(worker, signal.SIGTERM)
     assert account.balance().waiting, "there was no load any more"
-    stage.worker()
+    harness.worker()
     account.clear()
 
     account.settle(extra=10)
@@ -79,46 +79,46 @@ def test_f09_a_warm_shutdown_under_load(stage, receiver, account):
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGQUIT])
-def test_f09_a_shutdown_that_is_asked_for_twice(stage, receiver, account, second):
-    worker = loaded(stage, receiver, 400)
+def test_f09_a_shutdown_that_is_asked_for_twice(harness, receiver, account, second):
+    worker = loaded(harness, receiver, 400)
 
     worker.send_signal(signal.SIGTERM)
     time.sleep(0.3)
-    stage.stop(worker, second)
-    stage.worker()
+    harness.stop(worker, second)
+    harness.worker()
     account.clear()
 
     account.settle(repeats=2 * IN_FLIGHT, extra=10)
 
 
-@pytest.mark.stacks(*ALL)
-def test_f10_a_worker_that_sleeps_beyond_its_lease(stage, receiver, account):
+@pytest.mark.stacks(*ANY_BROKER)
+def test_f10_a_worker_that_sleeps_beyond_its_lease(harness, receiver, account):
     receiver.answers = [Answer(204, delay=1.0)]
-    stage.settings |= {"WEBHOOKS_TIMEOUT": 1.5, "WEBHOOKS_LEASE_SECONDS": 2.0}
-    stage.subscribe(receiver.url)
-    stage.emit(4)
-    sleeper = stage.worker(pool="solo", concurrency=1)
-    stage.beat()
+    harness.settings |= {"WEBHOOKS_TIMEOUT_SECONDS": 1.5, "WEBHOOKS_LEASE_SECONDS": 2.0}
+    harness.subscribe(receiver.url)
+    harness.emit(4)
+    sleeper = harness.worker(pool="solo", concurrency=1)
+    harness.beat()
     until(lambda: len(receiver.requests) >= 1, "nothing arrived")
     os.killpg(sleeper.pid, signal.SIGSTOP)
-    stage.worker(pool="solo", concurrency=1)
-    until(lambda: stage.statuses() == {"succeeded": 4}, "the other worker did not take over")
-    before = stage.query("SELECT id, attempts_made, finished_at FROM django_webhooks_delivery")
+    harness.worker(pool="solo", concurrency=1)
+    until(lambda: harness.statuses() == {"succeeded": 4}, "the other worker did not take over")
+    before = harness.query("SELECT id, attempts_made, finished_at FROM django_webhooks_delivery")
 
     os.killpg(sleeper.pid, signal.SIGCONT)
     time.sleep(3)
     account.clear()
 
     account.settle(repeats=4)
-    after = stage.query("SELECT id, attempts_made, finished_at FROM django_webhooks_delivery")
+    after = harness.query("SELECT id, attempts_made, finished_at FROM django_webhooks_delivery")
     assert sorted(after) == sorted(before)
 
 
-@pytest.mark.stacks(*ALL)
-def test_f16_two_workers_and_two_beats(stage, receiver, account):
-    stage.subscribe(receiver.url)
-    stage.emit(300)
-    for start in (stage.beat, stage.beat, stage.worker, stage.worker):
+@pytest.mark.stacks(*ANY_BROKER)
+def test_f16_two_workers_and_two_beats(harness, receiver, account):
+    harness.subscribe(receiver.url)
+    harness.emit(300)
+    for start in (harness.beat, harness.beat, harness.worker, harness.worker):
         start()
     account.clear()
 
@@ -126,13 +126,13 @@ def test_f16_two_workers_and_two_beats(stage, receiver, account):
 
 
 @pytest.mark.campaign
-def test_f16_four_workers_on_one_backlog(stage, receiver, account):
-    stage.subscribe(receiver.url)
-    stage.emit(3000)
+def test_f16_four_workers_on_one_backlog(harness, receiver, account):
+    harness.subscribe(receiver.url)
+    harness.emit(3000)
     for _ in range(4):
-        stage.worker()
+        harness.worker()
     for _ in range(2):
-        stage.beat()
+        harness.beat()
     account.clear()
 
     account.settle(extra=60)
@@ -140,14 +140,14 @@ def test_f16_four_workers_on_one_backlog(stage, receiver, account):
 
 
 @pytest.mark.stacks(campaign(REDIS), campaign(RABBITMQ))
-def test_f25_a_worker_that_may_open_no_further_file(stage, receiver, account):
+def test_f25_a_worker_that_may_open_no_further_file(harness, receiver, account):
     receiver.answers = [Answer(204, delay=0.05)]
-    stage.subscribe(receiver.url)
-    stage.emit(5)
-    worker = stage.worker()
-    stage.beat()
-    until(lambda: stage.statuses() == {"succeeded": 5}, "nothing arrived")
-    processes = [worker.pid, *stage.descendants(worker)]
+    harness.subscribe(receiver.url)
+    harness.emit(5)
+    worker = harness.worker()
+    harness.beat()
+    until(lambda: harness.statuses() == {"succeeded": 5}, "nothing arrived")
+    processes = [worker.pid, *harness.descendants(worker)]
     before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in processes}
     for pid, (_, hard) in before.items():
         # Two more than are open: some requests get a socket, others do not.
@@ -156,9 +156,9 @@ def test_f25_a_worker_that_may_open_no_further_file(stage, receiver, account):
         _, second = next(free), next(free)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (second + 1, hard))
 
-    stage.emit(200)
+    harness.emit(200)
     time.sleep(6)
-    said = stage.query("SELECT DISTINCT reason, detail FROM django_webhooks_attempt")
+    said = harness.query("SELECT DISTINCT reason, detail FROM django_webhooks_attempt")
     for pid, limits in before.items():
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
     account.clear()
@@ -166,4 +166,4 @@ def test_f25_a_worker_that_may_open_no_further_file(stage, receiver, account):
     account.settle(extra=10)
     assert {reason for reason, _ in said} <= {"", "internal"}
     assert any("Too many open files" in detail for _, detail in said), said
-    assert stage.doors()[0]["state"] == "healthy"
+    assert harness.candidates()[0]["state"] == "healthy"

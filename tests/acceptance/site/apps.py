@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class SiteConfig(AppConfig):
@@ -10,3 +13,12 @@ class SiteConfig(AppConfig):
 
     name = "tests.acceptance.site"
     label = "site"
+
+    def ready(self) -> None:
+        """Change the constants that a test changes."""
+        for path, value in settings.TEST_CONSTANTS.items():
+            module, _, name = path.rpartition(".")
+            found = import_module(module)
+            if not hasattr(found, name):
+                raise AttributeError(f"{path} is no constant.")
+            setattr(found, name, value)

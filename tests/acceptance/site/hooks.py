@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from django_webhooks.receiving import webhook
-from tests.acceptance.stage import SIGNING_SECRET
+from tests.acceptance.harness import SIGNING_SECRET
 
 from .models import Effect
 
@@ -20,7 +20,7 @@ from .models import Effect
 def take(request: HttpRequest, message) -> None:
     """Leave an effect, and then fail as the data asks in ``how``.
 
-    Files in the folder of the stage tell and are told: ``began`` that the one that hangs has, and
+    Files in the folder of the harness tell and are told: ``began`` that the one that hangs has, and
     ``mended`` that nothing fails any more.
     """
     data = message.payload["data"]

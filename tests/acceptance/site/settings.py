@@ -15,7 +15,13 @@ SECRET_KEY = "only for tests"
 USE_TZ = True
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.acceptance.site.urls"
-INSTALLED_APPS = ["django.contrib.contenttypes", "django_webhooks", "tests.acceptance.site"]
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django_webhooks",
+    "django_webhooks.auditing",
+    "django_webhooks.inbox",
+    "tests.acceptance.site",
+]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": env.db("ACCEPTANCE_DATABASE")}
 DATABASES["default"]["ATOMIC_REQUESTS"] = True
@@ -35,7 +41,11 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 # Each test has queues of its own, so that none gets what another left.
 QUEUE = env.str("ACCEPTANCE_QUEUE")
 CELERY_TASK_DEFAULT_QUEUE = QUEUE
-CELERY_TASK_QUEUES = [Queue(QUEUE)]
+CELERY_TASK_QUEUES = [Queue(QUEUE), Queue(f"{QUEUE}-periodic")]
+CELERY_TASK_ROUTES = {
+    task: {"queue": route["queue"].replace("webhooks", QUEUE)}
+    for task, route in beat.ROUTES.items()
+}
 CELERY_BEAT_SCHEDULE = {
     "sweep": {**beat.SCHEDULE["django_webhooks.sweep"], "schedule": 1.0},
     "check_health": {**beat.SCHEDULE["django_webhooks.check_health"], "schedule": 1.0},
@@ -45,14 +55,17 @@ CELERY_BEAT_SCHEDULE_FILENAME = os.path.join(env.str("ACCEPTANCE_FOLDER"), f"bea
 WEBHOOKS_REQUIRE_HTTPS = False
 WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8", "::1/128"]
 WEBHOOKS_ALLOW_UNKNOWN_EVENT_TYPES = True
-WEBHOOKS_RETRY_BASE = 0.3
+WEBHOOKS_RETRY_BASE_SECONDS = 0.3
 WEBHOOKS_RETRY_FACTOR = 1.5
 WEBHOOKS_RETRY_ATTEMPTS = 40
-WEBHOOKS_TIMEOUT = 3.0
+WEBHOOKS_TIMEOUT_SECONDS = 3.0
 WEBHOOKS_LEASE_SECONDS = 5.0
 WEBHOOKS_RECEIVING_REQUIRE_HTTPS = False
 #: What the handler of webhooks waits for after its commit.
 SECONDS_UNTIL_ANSWER = 0.0
-globals().update(json.loads(env.str("ACCEPTANCE_SETTINGS", "{}")))
+_given = json.loads(env.str("ACCEPTANCE_SETTINGS", "{}"))
+globals().update({name: value for name, value in _given.items() if "." not in name})
+#: Constants of the package that a test changes in all processes, by path ("package.module.NAME").
+TEST_CONSTANTS = {name: value for name, value in _given.items() if "." in name}
 #: A recipe of the documentation, in Python.
 exec(env.str("ACCEPTANCE_RECIPE", ""))

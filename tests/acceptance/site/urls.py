@@ -10,7 +10,7 @@ urlpatterns = [
     path("things/", web.things),
     path("webhooks/", include("django_webhooks.urls")),
     path("hooks/", hooks.now),
-    # With what the stage plants in the URLs of endpoints.
+    # With what the harness plants in the URLs of endpoints.
     path("hooks//planted-in-the-path", hooks.now),
     path("hooks-later/", hooks.later),
 ]

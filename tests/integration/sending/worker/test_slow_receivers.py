@@ -1,0 +1,76 @@
+"""Receivers that hang, with real sockets: they hold back nobody but themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+from django.db import connection
+
+from django_webhooks.sending import worker
+from django_webhooks.sending.worker import dispatch
+from tests import factories
+from tests.receivers import receiving, speaking
+
+HOLES, BACKLOG = 10, 60
+SECONDS = 6.0
+
+
+def hang(peer: socket.socket) -> None:
+    """Take what is sent, and never answer."""
+    peer.settimeout(30)
+    with contextlib.suppress(OSError):
+        while peer.recv(65_536):
+            pass
+
+
+def emit_steadily(ends: float, recorded: dict[str, float]) -> None:
+    """Record an event for the healthy receiver again and again."""
+    try:
+        while time.monotonic() < ends:
+            before = time.monotonic()
+            for delivery in factories.record("user.joined"):
+                recorded[delivery.message_id] = before
+            time.sleep(0.05)
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ten_that_hang_with_much_to_do_do_not_delay_one_that_answers(settings, monkeypatch):
+    settings.WEBHOOKS_TIMEOUT_SECONDS = 4.0
+    monkeypatch.setattr(dispatch, "DRAIN_SECONDS", 3.0)
+    never = {"health_fall": 1000, "health_window_attempts": 1000}
+    recorded: dict[str, float] = {}
+    with ExitStack() as servers:
+        for _ in range(HOLES):
+            host = servers.enter_context(speaking(hang))
+            factories.subscription(url=f"http://{host}/hook", **never)
+        healthy = servers.enter_context(receiving(204))
+        factories.subscription(url=healthy.url, event_types=["user.joined"])
+        for number in range(BACKLOG):
+            factories.record(data={"id": number})
+        ends = time.monotonic() + SECONDS
+        emitter = threading.Thread(target=emit_steadily, args=(ends, recorded))
+        emitter.start()
+        while time.monotonic() < ends:
+            worker.drain()
+        emitter.join()
+        # A busy machine may need more runs than one; by when each arrived is asserted below.
+        for _ in range(5):
+            if len(healthy.requests) < len(recorded):
+                worker.drain()
+        arrived = {one.headers["webhook-id"]: one.at for one in healthy.requests}
+
+    assert set(arrived) == set(recorded)
+    latencies = sorted(arrived[key] - at for key, at in recorded.items())
+    p50, p99 = (latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
+    print(f"\n{len(latencies)} arrived, p50 {p50:.3f} s, p99 {p99:.3f} s")
+    assert len(latencies) > 40
+    assert p50 < 0.5
+    # A request to one that hangs takes four seconds.
+    assert p99 < 2.0

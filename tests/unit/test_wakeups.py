@@ -1,0 +1,200 @@
+"""Wake-ups: told in the background, never at the caller's cost."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+
+import pytest
+
+from django_webhooks.wakeups import publisher
+from django_webhooks.wakeups.publisher import Waker
+
+
+@pytest.fixture
+def published():
+    return []
+
+
+def test_ids_are_published(published):
+    waker = Waker(published.append)
+
+    waker.wake(["a", "b"])
+
+    assert waker.flush(timeout=5)
+    assert published == [["a", "b"]]
+
+
+def test_what_comes_while_a_message_is_sent_goes_as_one(published):
+    release = threading.Event()
+
+    def publish(ids):
+        release.wait(5)
+        published.append(ids)
+
+    waker = Waker(publish)
+    waker.wake(["first"])
+    time.sleep(0.1)
+    for number in range(5):
+        waker.wake([str(number)])
+    release.set()
+
+    assert waker.flush(timeout=5)
+    assert published == [["first"], ["0", "1", "2", "3", "4"]]
+
+
+def test_one_message_holds_a_bounded_number(published):
+    waker = Waker(published.append)
+
+    waker.wake([str(number) for number in range(publisher.MAX_IDS + 5)])
+
+    assert waker.flush(timeout=5)
+    assert [len(ids) for ids in published] == [publisher.MAX_IDS, 5]
+
+
+def test_the_caller_does_not_wait_for_a_broker_that_hangs():
+    release = threading.Event()
+    waker = Waker(lambda ids: release.wait(5))
+    began = time.monotonic()
+
+    for _ in range(100):
+        waker.wake(["a"])
+    took = time.monotonic() - began
+
+    assert took < 0.5
+    assert not waker.flush(timeout=0.05)
+    release.set()
+
+
+def test_no_more_than_a_bound_waits(published):
+    release = threading.Event()
+    waker = Waker(lambda ids: release.wait(5))
+    waker.wake(["a"])
+    time.sleep(0.1)
+
+    waker.wake(["b"] * (publisher.MAX_WAITING + 10))
+
+    assert waker._asked.qsize() == publisher.MAX_WAITING
+    release.set()
+
+
+def test_a_broker_that_fails_is_logged_and_asked_again(published, caplog):
+    failures = [OSError("refused")]
+
+    def publish(ids):
+        if failures:
+            raise failures.pop()
+        published.append(ids)
+
+    waker = Waker(publish, pause_after_failure=0)
+    waker.wake(["lost"])
+    assert waker.flush(timeout=5)
+    waker.wake(["told"])
+
+    assert waker.flush(timeout=5)
+    assert published == [["told"]]
+    assert "refused" in caplog.text
+
+
+def test_nobody_waits_for_a_broker_that_is_left_alone():
+    def fail(ids):
+        raise OSError("refused")
+
+    waker = Waker(fail, pause_after_failure=30)
+    waker.wake(["lost"])
+
+    assert waker.flush(timeout=5)
+    # A process that ends now has nothing left to tell.
+    assert waker.flush(timeout=0.1)
+
+
+def test_a_thread_that_cannot_be_started_is_started_by_the_next(published, monkeypatch):
+    waker = Waker(published.append)
+
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            waker.wake(["a"])
+    waker.wake(["b"])
+
+    assert waker.flush(timeout=5)
+    assert published == [["a", "b"]]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_starts_afresh(published):
+    waker = Waker(published.append)
+    waker.wake(["parent"])
+    waker.flush(timeout=5)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        # The child must not run the tests' own clean-up.
+        waker.wake(["child"])
+        os.write(write, b"%d" % (waker.flush(timeout=5) and published[-1] == ["child"]))
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(read, 10) == b"1"
+    os.close(read)
+    os.close(write)
+
+
+class TestCoalescing:
+    """The first wake-up goes at once, and then at most one in a while."""
+
+    @pytest.fixture
+    def moments(self):
+        return []
+
+    @pytest.fixture
+    def waker(self, moments):
+        return Waker(lambda ids: moments.append((time.monotonic(), ids)), pause=0.1)
+
+    def test_who_names_nothing_has_a_worker_look_for_whatever_there_is(self, waker, moments):
+        waker.wake()
+
+        assert waker.flush(timeout=5)
+        assert [ids for _, ids in moments] == [[]]
+
+    def test_the_first_goes_at_once(self, waker, moments):
+        began = time.monotonic()
+        waker.wake()
+        waker.flush(timeout=5)
+
+        assert moments[0][0] - began < 0.09
+
+    def test_many_go_as_few(self, waker, moments):
+        began, asked = time.monotonic(), 0
+        while time.monotonic() - began < 0.45:
+            waker.wake()
+            asked += 1
+            time.sleep(0.002)
+        assert waker.flush(timeout=5)
+
+        assert asked > 20
+        assert 2 <= len(moments) <= 7
+        pauses = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(moments)]
+        assert min(pauses) >= 0.099
+
+    def test_the_last_is_told_after_it_was_asked_for(self, waker, moments):
+        for _ in range(20):
+            waker.wake()
+            asked_at = time.monotonic()
+            time.sleep(0.013)
+        assert waker.flush(timeout=5)
+
+        assert moments[-1][0] >= asked_at
+
+    def test_ids_go_beside_who_names_nothing(self, waker, moments):
+        waker.wake()
+        waker.wake(["a"])
+        waker.wake()
+
+        assert waker.flush(timeout=5)
+        assert [one for _, ids in moments for one in ids] == ["a"]
