@@ -64,16 +64,15 @@ def addresses() -> dict[str, str]:
         "subscriptions": "subscription/",
         "switches": "switch/",
         "bulk replays": "bulkreplay/",
-        "audit trail": "auditentry/",
         "a delivery": f"delivery/{delivery.pk}/change/",
         "an attempt": f"attempt/{attempt.pk}/change/",
         "a subscription": f"subscription/{one.pk}/change/",
         "an endpoint": f"endpoint/{attempt.endpoint_id}/change/",
     }
     overviews = {
-        f"overview, {name}": f"overview/?range={name}" for name in ("1h", "24h", "7d", "30d")
+        f"overview, {name}": f"overviewpage/?range={name}" for name in ("1h", "24h", "7d", "30d")
     }
-    overviews["overview of a subscription"] = f"overview/?range=30d&subscription={one.pk}"
+    overviews["overview of a subscription"] = f"overviewpage/?range=30d&subscription={one.pk}"
     return overviews | lists
 
 

@@ -15,7 +15,7 @@ import statistics
 import time
 from typing import Any
 
-from benchmarks import stand
+from benchmarks import testbed
 
 LIMIT_SECONDS = 300
 QUARTERS = 4
@@ -26,26 +26,26 @@ def drain(deliveries: int, url: str, *, concurrency: int) -> dict[str, float]:
     from django_webhooks import tasks
     from django_webhooks.models import Attempt, Delivery
 
-    stand.clear()
-    stand.subscribe(url)
-    total = stand.backlog(deliveries)
-    with stand.worker(concurrency=concurrency) as worker:
-        worked = stand.Clock(lambda: stand.family(worker))
-        served = stand.Clock(stand.servers_of_postgres)
+    testbed.clear()
+    testbed.subscribe(url)
+    total = testbed.backlog(deliveries)
+    with testbed.worker(concurrency=concurrency) as worker:
+        worked = testbed.Clock(lambda: testbed.family(worker))
+        served = testbed.Clock(testbed.servers_of_postgres)
         memory: list[float] = []
-        before = stand.arrived(url)
+        before = testbed.arrived(url)
         began = time.monotonic()
         tasks.sweep()
         # Asking the receiver costs the database nothing; what arrived is recorded in a moment.
-        while (arrived := stand.arrived(url) - before) < total or _are_left():
+        while (arrived := testbed.arrived(url) - before) < total or _are_left():
             if time.monotonic() - began > LIMIT_SECONDS:
                 raise SystemExit(f"{arrived} of {total} have arrived after {LIMIT_SECONDS} s.")
             if arrived >= total * (len(memory) + 1) / QUARTERS and len(memory) < QUARTERS - 1:
-                memory.append(stand.resident_mib(stand.family(worker)))
+                memory.append(testbed.resident_mib(testbed.family(worker)))
             time.sleep(0.05)
         seconds = time.monotonic() - began
         # Of few deliveries a quarter may pass between two looks.
-        memory += [stand.resident_mib(stand.family(worker))] * (QUARTERS - len(memory))
+        memory += [testbed.resident_mib(testbed.family(worker))] * (QUARTERS - len(memory))
         worker_seconds, database_seconds = worked.seconds(), served.seconds()
     if Delivery.objects.succeeded().count() != total or Attempt.objects.count() != total:
         raise SystemExit("Not every delivery succeeded at its first attempt, recorded.")
@@ -67,7 +67,7 @@ def loop(posts: int, url: str) -> dict[str, float]:
     """Post in a bare loop and return its speed."""
     import requests
 
-    body = json.dumps({"type": "order.paid", "timestamp": "", "data": stand.PAYLOAD})
+    body = json.dumps({"type": "order.paid", "timestamp": "", "data": testbed.PAYLOAD})
     session = requests.Session()
     session.post(url, data=body)
     began, spent = time.monotonic(), time.process_time()
@@ -81,10 +81,10 @@ def loop(posts: int, url: str) -> dict[str, float]:
 
 def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
-    options = stand.options(__doc__, deliveries=20_000, runs=3, concurrency=2)
-    stand.prepare()
+    options = testbed.options(__doc__, deliveries=20_000, runs=3, concurrency=2)
+    testbed.prepare()
     drained, looped = [], []
-    with stand.receiver() as url:
+    with testbed.receiver() as url:
         for _ in range(options.runs):
             looped.append(loop(min(options.deliveries, 5000), url))
             drained.append(drain(options.deliveries, url, concurrency=options.concurrency))
@@ -109,7 +109,7 @@ def main() -> dict[str, Any]:
         [f"worker, prefork {options.concurrency}", result["drain_per_second"], result["ratio"]],
         ["requests.Session loop", result["loop_per_second"], 1],
     ]
-    stand.tell(result, rows, heads=["", "a second", "ratio"], as_json=options.json)
+    testbed.tell(result, rows, heads=["", "a second", "ratio"], as_json=options.json)
     if not options.json:
         print(
             f"processor seconds for 1,000: worker {result['worker_seconds_per_1000']}, database "

@@ -16,7 +16,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import stand, traffic
+from benchmarks import testbed, traffic
 
 RECEIVERS = 10
 #: How the tenth receiver is bad, by how its line is named.
@@ -26,12 +26,12 @@ LIMIT_SECONDS = 60
 
 def measure(manner: str | None, *, seconds: int, rate: int, concurrency: int) -> list[float]:
     """Run the traffic with a tenth receiver of that manner; return the delays of the nine."""
-    stand.clear()
+    testbed.clear()
     going = traffic.Traffic(rate=rate, receivers=RECEIVERS)
     with (
-        stand.worker(concurrency=concurrency),
-        stand.beat(),
-        stand.logging_receiver(ports=RECEIVERS - 1) as good,
+        testbed.worker(concurrency=concurrency),
+        testbed.beat(),
+        testbed.logging_receiver(ports=RECEIVERS - 1) as good,
         _bad(manner) as url,
     ):
         traffic.subscribe([*good.urls, url])
@@ -51,14 +51,14 @@ def _bad(manner: str | None) -> Iterator[str]:
             deaf.bind(("127.0.0.1", 0))
             yield f"http://127.0.0.1:{deaf.getsockname()[1]}/hook"
         return
-    with stand.logging_receiver(manner=manner or "ok") as bad:
+    with testbed.logging_receiver(manner=manner or "ok") as bad:
         yield bad.urls[0]
 
 
 def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
-    options = stand.options(__doc__, seconds=20, rate=200, runs=3, concurrency=4)
-    stand.prepare()
+    options = testbed.options(__doc__, seconds=20, rate=200, runs=3, concurrency=4)
+    testbed.prepare()
     given = {name: getattr(options, name) for name in ("seconds", "rate", "concurrency")}
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for _ in range(options.runs):
@@ -66,12 +66,12 @@ def main() -> dict[str, Any]:
             before, during = measure(None, **given), measure(manner, **given)
             found[kind].append(
                 {
-                    f"{when}_{name}": stand.percentile(values, share)
+                    f"{when}_{name}": testbed.percentile(values, share)
                     for when, values in (("without", before), ("with", during))
                     for name, share in (("p50", 0.5), ("p99", 0.99))
                 }
             )
-    stand.clear()
+    testbed.clear()
     result: dict[str, Any] = {**given, "runs": options.runs}
     rows = []
     for kind, runs in found.items():
@@ -80,7 +80,7 @@ def main() -> dict[str, Any]:
         result[kind] = {"ratio_p99": round(ratio, 2), **one}
         rows.append([kind, *(result[kind][name] for name in _COLUMNS)])
     heads = ["ms of the other nine", "ratio p99", "p99 with", "without", "p50 with", "without"]
-    stand.tell(result, rows, heads=heads, as_json=options.json)
+    testbed.tell(result, rows, heads=heads, as_json=options.json)
     return result
 
 

@@ -16,14 +16,14 @@ import time
 import uuid
 from typing import Any
 
-from benchmarks import stand
+from benchmarks import testbed
 
 #: Events of each kind before those that are measured: every process has sent some by then.
 WARM_UP = 10
 LIMIT_SECONDS = 30
 
 
-def measure(events: int, receiver: stand.Receiving) -> dict[str, list[float]]:
+def measure(events: int, receiver: testbed.Receiving) -> dict[str, list[float]]:
     """Commit in turns and return the milliseconds of each kind."""
     committed: dict[str, dict[str, float]] = {"webhook": {}, "bare": {}}
     for _ in range(events + WARM_UP):
@@ -66,7 +66,7 @@ def _bare(url: str, committed: dict[str, float]) -> None:
         Note.objects.create()
 
 
-def _arrived(receiver: stand.Receiving, keys: set[str]) -> dict[str, float]:
+def _arrived(receiver: testbed.Receiving, keys: set[str]) -> dict[str, float]:
     ends = time.monotonic() + LIMIT_SECONDS
     while left := keys - receiver.first_moments().keys():
         if time.monotonic() > ends:
@@ -77,20 +77,20 @@ def _arrived(receiver: stand.Receiving, keys: set[str]) -> dict[str, float]:
 
 def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
-    options = stand.options(__doc__, events=200, runs=3, concurrency=2)
-    stand.prepare()
+    options = testbed.options(__doc__, events=200, runs=3, concurrency=2)
+    testbed.prepare()
     runs = []
-    with stand.logging_receiver() as receiver:
+    with testbed.logging_receiver() as receiver:
         for _ in range(options.runs):
-            stand.clear()
-            stand.subscribe(receiver.urls[0], event_types=["order.*"])
-            with stand.worker(concurrency=options.concurrency):
+            testbed.clear()
+            testbed.subscribe(receiver.urls[0], event_types=["order.*"])
+            with testbed.worker(concurrency=options.concurrency):
                 runs.append(measure(options.events, receiver))
-    stand.clear()
+    testbed.clear()
     result: dict[str, Any] = {"events": options.events, "runs": options.runs}
     for kind in ("webhook", "bare"):
         for share, name in ((0.5, "p50"), (0.99, "p99")):
-            found = statistics.median(stand.percentile(run[kind], share) for run in runs)
+            found = statistics.median(testbed.percentile(run[kind], share) for run in runs)
             result[f"{kind}_{name}"] = round(found, 2)
     for name in ("p50", "p99"):
         result[f"ratio_{name}"] = round(result[f"webhook_{name}"] / result[f"bare_{name}"], 2)
@@ -99,7 +99,7 @@ def main() -> dict[str, Any]:
         ["bare task", 1, result["bare_p50"], 1, result["bare_p99"]],
     ]
     heads = ["milliseconds from commit to arrival", "ratio", "p50", "ratio", "p99"]
-    stand.tell(result, rows, heads=heads, as_json=options.json)
+    testbed.tell(result, rows, heads=heads, as_json=options.json)
     return result
 
 

@@ -4,7 +4,8 @@ Prints its ports, answers 204 to every POST and how many those were to a GET, an
 input ends. With ``--log`` it writes a line for each request: the moment by the machine's monotonic
 clock, which all processes share, the ``webhook-id``, the number of its port, and how many requests
 were not answered yet. A line of input changes how it answers from then on: ``ok``, ``500``,
-``slow 5`` (seconds until the answer), ``hang`` (never), or ``drip`` (a byte of the answer now and
+``slow 5`` (seconds until the answer; of several numbers each port has its own), ``hang`` (never),
+``every 4 503`` (each fourth request gets that status), or ``drip`` (a byte of the answer now and
 then, never all of it).
 """
 
@@ -79,8 +80,12 @@ class Receiver(asyncio.Protocol):
                 self._answer(ANSWER)
             case ["500"]:
                 self._answer(FAILURE)
-            case ["slow", seconds]:
-                asyncio.get_running_loop().call_later(float(seconds), self._answer, ANSWER)
+            case ["every", count, status]:
+                is_refused = self.manner.count % int(count) == 0
+                self._answer(_refusal(int(status)) if is_refused else ANSWER)
+            case ["slow", *delays]:
+                seconds = float(delays[self.port % len(delays)])
+                asyncio.get_running_loop().call_later(seconds, self._answer, ANSWER)
             case ["drip"]:
                 self._drip(0)
 
@@ -95,6 +100,10 @@ class Receiver(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(head[sent : sent + 1] or b"x")
             asyncio.get_running_loop().call_later(DRIP, self._drip, sent + 1)
+
+
+def _refusal(status: int) -> bytes:
+    return b"HTTP/1.1 %d No\r\ncontent-length: 0\r\n\r\n" % status
 
 
 def options() -> argparse.Namespace:

@@ -25,7 +25,7 @@ from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.scale_settings"
 
-from benchmarks import stand
+from benchmarks import testbed
 
 TARGET_RATIO = 1.3
 TARGET_MS = 500.0
@@ -70,8 +70,11 @@ def round_of(alias: str, watch: Stopwatch, number: int) -> None:
     from benchmarks import scale_data
     from django_webhooks import events, tasks
     from django_webhooks.models.owner import OwnerKey
-    from django_webhooks.sending import fan_out, leases, ledger, listeners, outbox, upkeep
-    from django_webhooks.sending.clock import DatabaseClock
+    from django_webhooks.sending import claims, maintenance, recording
+    from django_webhooks.sending import results as recorder
+    from django_webhooks.sending.database import DatabaseClock
+    from django_webhooks.sending.fan_out import fan_out
+    from django_webhooks.sending.recording import hearing
 
     # Owners and types change, since what is asked again and again is in every cache.
     owner = OwnerKey(scale_data.OWNER_TYPE, str(scale_data.an_owner(alias, number)))
@@ -80,27 +83,31 @@ def round_of(alias: str, watch: Stopwatch, number: int) -> None:
     by_owner = watch.time(
         "emit, heard by owner",
         alias,
-        lambda: events.emit("order.paid", stand.PAYLOAD, owner=owner),
+        lambda: events.emit("order.paid", testbed.PAYLOAD, owner=owner),
     )
-    # What this process remembers of a type saves a statement. With two subscriptions there is one
-    # type, which it would remember all the time.
-    listeners.forget_silence()
-    first = watch.time("emit, first of its type", alias, lambda: events.emit(shelf, stand.PAYLOAD))
-    by_type = watch.time("emit, heard by type", alias, lambda: events.emit(shelf, stand.PAYLOAD))
-    draft = fan_out.Draft(event_type="order.paid", data=stand.PAYLOAD, owner=owner)
-    outbox.record([draft] * (BATCH - 3), using=alias)
+    # That somebody listens, which this process remembers, saves a statement.
+    hearing.forget()
+    first = watch.time(
+        "emit, first of its type", alias, lambda: events.emit(shelf, testbed.PAYLOAD)
+    )
+    by_type = watch.time("emit, heard by type", alias, lambda: events.emit(shelf, testbed.PAYLOAD))
+    draft = recording.Draft(event_type="order.paid", data=testbed.PAYLOAD, owner=owner)
+    recording.record([draft] * (BATCH - 3), using=alias)
+    watch.time(f"fan-out of {BATCH}", alias, lambda: fan_out.make_all(using=alias))
     if by_owner is None or first is None or by_type is None:
         raise SystemExit("An event was not heard.")
     now = DatabaseClock(using=alias)()
     due = watch.time(
-        f"count of {BATCH} due", alias, lambda: upkeep.count_due(limit=SWEPT, using=alias, now=now)
+        f"count of {BATCH} due",
+        alias,
+        lambda: maintenance.count_due(limit=SWEPT, using=alias, now=now),
     )
     lease = watch.time(
-        f"lease of {BATCH}", alias, lambda: leases.take(now=now, limit=BATCH, using=alias)
+        f"lease of {BATCH}", alias, lambda: claims.take(now=now, limit=BATCH, using=alias)
     )
     results = [result_of(delivery, now=now) for delivery in lease.deliveries]
     recorded = watch.time(
-        f"record of {BATCH}", alias, lambda: ledger.record(results, now=now, using=alias)
+        f"record of {BATCH}", alias, lambda: recorder.record(results, now=now, using=alias)
     )
     if not due == len(lease.deliveries) == len(recorded.entries) == BATCH:
         raise SystemExit(f"{due} were due, {len(recorded.entries)} recorded, not {BATCH}.")
@@ -109,15 +116,15 @@ def round_of(alias: str, watch: Stopwatch, number: int) -> None:
 def result_of(delivery: Any, *, now: Any) -> Any:
     """Return what an attempt brings whose receiver answers 204."""
     from django_webhooks.policies import outcome
-    from django_webhooks.sending import routes
-    from django_webhooks.sending.attempt import Job, Result
-    from django_webhooks.sending.transport import Answer
+    from django_webhooks.sending.attempts import Job, Result
+    from django_webhooks.sending.claims import routing
+    from django_webhooks.sending.http import Answer
 
     subscription = delivery.subscription
     job = Job(
         delivery=delivery,
         subscription=subscription,
-        endpoint=routes.of(subscription, delivery).endpoint,
+        endpoint=routing.of(subscription, delivery).endpoint,
         policy=subscription.retry_policy,
     )
     return Result(
@@ -135,7 +142,7 @@ def prune(count: int, alias: str) -> dict[str, Any]:
 
     from django_webhooks.conf import settings
     from django_webhooks.models import Delivery
-    from django_webhooks.sending import upkeep
+    from django_webhooks.sending import maintenance
 
     finished = Delivery.objects.order_by("finished_at").values_list("finished_at", flat=True)
     # All statuses are kept for as long: see the settings.
@@ -144,7 +151,7 @@ def prune(count: int, alias: str) -> dict[str, Any]:
     statements: list[tuple[float, str]] = []
     with connections[alias].execute_wrapper(timing(statements)):
         began = time.monotonic()
-        removed = upkeep.prune(now=now, max_seconds=600)
+        removed = maintenance.prune(now=now, max_seconds=600)
         seconds = time.monotonic() - began
     statements.sort(reverse=True)
     return {
@@ -189,7 +196,7 @@ def databases(options: Any) -> tuple[str, ...]:
 
 def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
-    options = stand.options(
+    options = testbed.options(
         __doc__,
         deliveries=2_000_000,
         subscriptions=10_000,
@@ -245,7 +252,7 @@ def report(result: dict[str, Any], *, as_json: bool) -> None:
         for name, found in result["ms"].items()
     ]
     heads = ["", "full / empty", "empty, ms (least)", "subscriptions only", "full"]
-    stand.tell(result, rows, heads=heads, as_json=as_json)
+    testbed.tell(result, rows, heads=heads, as_json=as_json)
     if as_json:
         return
     size, pruned = result["size"], result["prune"]

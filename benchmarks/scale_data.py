@@ -11,9 +11,9 @@ from typing import Any
 
 from django.core.management import call_command
 from django.db import connections, transaction
-from django.utils import timezone
 
-from benchmarks import scale_settings, seed, stand
+from benchmarks import scale_settings, seed, testbed
+from django_webhooks import times
 
 #: Every second subscription belongs to an owner, and the others listen to an event type of their
 #: own.
@@ -61,7 +61,7 @@ def make(alias: str, *, subscriptions: int, deliveries: int, rebuild: bool, like
         _create(alias, rebuild=rebuild, like=like)
         is_too_large = deliveries and _count(alias, "delivery") > deliveries * 1.2
         is_other = _count(alias, "subscription") not in (0, subscriptions)
-        if is_other or is_too_large or _schema(alias) != stand.first_migration():
+        if is_other or is_too_large or _schema(alias) != testbed.first_migration():
             _create(alias, rebuild=True, like=like)
         if not _count(alias, "subscription"):
             _subscribe(subscriptions, alias)
@@ -71,7 +71,7 @@ def make(alias: str, *, subscriptions: int, deliveries: int, rebuild: bool, like
         else:
             _empty(alias)
         # What a run that was broken off left.
-        Delivery.objects.waiting().cancel("benchmark")
+        Delivery.objects.waiting().cancel()
         with connections[alias].cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
             cursor.execute("CHECKPOINT")
@@ -102,13 +102,13 @@ def _create(alias: str, *, rebuild: bool, like: str) -> None:
     template = connections[like].settings_dict["NAME"] if like else "template1"
     for one in connections.all():
         one.close()
-    with stand.server() as server:
+    with testbed.server() as server:
         if rebuild:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         known = server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not known:
             server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-            stand.sign(server, name)
+            testbed.sign(server, name)
     call_command("migrate", database=alias, verbosity=0)
 
 
@@ -124,7 +124,7 @@ def _schema(alias: str) -> str:
 
 def _subscribe(count: int, alias: str) -> None:
     """Make subscriptions, half of them with owners, as if that were long ago."""
-    from django_webhooks.models import Endpoint, Health, Subscription
+    from django_webhooks.models import Endpoint, EndpointHealth, Subscription
 
     for first in range(0, count, 100):
         with transaction.atomic(using=alias):
@@ -139,9 +139,9 @@ def _subscribe(count: int, alias: str) -> None:
                 made.save()
                 url = f"https://host-{number}.example/hook"
                 Endpoint.objects.create(subscription=made, url=url)
-    long_ago = timezone.now() - SPAN
-    Subscription.objects.update(flow_changed_at=long_ago)
-    Health.objects.update(flowed_at=long_ago, succeeded_at=long_ago)
+    long_ago = times.now() - SPAN
+    Subscription.objects.update(sending_changed_at=long_ago)
+    EndpointHealth.objects.update(fully_released_at=long_ago, succeeded_at=long_ago)
 
 
 def _empty(alias: str) -> None:
@@ -154,10 +154,10 @@ def _fill(deliveries: int, alias: str) -> None:
     missing = deliveries - _count(alias, "delivery")
     if missing <= 0:
         return
-    now = timezone.now()
+    now = times.now()
     since = _latest(alias) or now - SPAN
     step = (now - since) / -(-missing // CHUNK)
-    body = json.dumps({"type": "order.paid", "timestamp": "", "data": stand.PAYLOAD}).encode()
+    body = json.dumps({"type": "order.paid", "timestamp": "", "data": testbed.PAYLOAD}).encode()
     while missing > 0:
         began = time.monotonic()
         with connections[alias].cursor() as cursor:
@@ -165,7 +165,7 @@ def _fill(deliveries: int, alias: str) -> None:
                 cursor, min(CHUNK, missing), since=since, until=since + step, body=body, shape=SHAPE
             )
         missing, since = missing - CHUNK, since + step
-        stand.note(f"{max(0, missing):,} deliveries to make, {time.monotonic() - began:.0f} s")
+        testbed.note(f"{max(0, missing):,} deliveries to make, {time.monotonic() - began:.0f} s")
 
 
 def _probe(alias: str) -> None:

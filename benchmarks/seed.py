@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
+
+from django_webhooks import times
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.admin_settings")
 
@@ -51,13 +52,13 @@ FROM plan;
 
 INSERT INTO django_webhooks_delivery
     (id, event_id, subscription_id, replay, status, due_at, attempts_made, reason, created_at,
-     finished_at, has_new_message_id, priority, ordering_key)
+     finished_at, has_new_message_id, priority, partition, cancelled_by)
 SELECT {delivery}, {event}, subscription_id, 0,
        CASE WHEN waits THEN 'waiting' WHEN failed THEN 'given_up' ELSE 'succeeded' END,
        CASE WHEN waits THEN at END,
        1 + retries, CASE WHEN failed THEN 'http_503' ELSE '' END, at,
        CASE WHEN NOT waits THEN at + interval '1 second' * (random() * 5) END,
-       false, 1, ''
+       false, 1, '', ''
 FROM plan JOIN who USING (who);
 
 INSERT INTO django_webhooks_attempt
@@ -117,10 +118,10 @@ def database() -> None:
     from django.conf import settings
     from django.core.management import call_command
 
-    from benchmarks import stand
+    from benchmarks import testbed
 
     own = settings.DATABASES["default"]
-    with stand.server() as server:
+    with testbed.server() as server:
         server.execute(f'DROP DATABASE IF EXISTS "{own["NAME"]}" WITH (FORCE)')
         server.execute(f'CREATE DATABASE "{own["NAME"]}"')
     call_command("migrate", verbosity=0)
@@ -138,14 +139,14 @@ def fill(count: int) -> None:
         for position in range(2):
             url = f"https://host-{number}.example/{position}"
             Endpoint.objects.create(subscription=made, url=url, position=position)
-    now = timezone.now()
+    now = times.now()
     with connection.cursor() as cursor:
         deliveries(cursor, count, since=now - timedelta(days=30), until=now, waiting=500)
         cursor.execute("VACUUM ANALYZE")
 
 
 def main() -> None:
-    """Fill the database, and count the tallies."""
+    """Fill the database, and count the roll-ups."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--attempts", type=int, default=1_000_000)
     attempts = parser.parse_args().attempts
@@ -153,7 +154,7 @@ def main() -> None:
 
     django.setup()
     from django_webhooks.models import Attempt, Delivery
-    from django_webhooks.sending import tallies
+    from django_webhooks.sending.figures import rollups
 
     began = time.perf_counter()
     database()
@@ -163,7 +164,7 @@ def main() -> None:
         f"{time.perf_counter() - began:.0f} s"
     )
     began = time.perf_counter()
-    periods = tallies.count(max_seconds=600)
+    periods = rollups.count(max_seconds=600)
     print(f"{periods:,} periods were counted in {time.perf_counter() - began:.0f} s")
 
 

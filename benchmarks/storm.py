@@ -2,12 +2,16 @@
 
     python -m benchmarks.storm [--backlog 20000] [--outage 30] [--before 15] [--rate 100]
                                [--concurrency 4] [--hang] [--json]
+    python -m benchmarks.storm --partial [--deliveries 3000] [--every 4] [--status 503] [--json]
 
 Ten subscriptions hear a steady traffic. One receiver then answers 500 (or with ``--hang`` never)
 for 30 s, while a backlog is recorded for it and the traffic goes on. Tells how long it takes after
 its recovery until all has arrived, how many attempts failed, how many requests were under way at
 the receiver in each second, and the time from commit to arrival at the other nine before, during
 the outage and during the recovery, all in one run.
+
+``--partial`` measures what a receiver costs that refuses every fourth request and is healthy: see
+:mod:`benchmarks.partial`.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import stand, traffic
+from benchmarks import partial, testbed, traffic
 
 RECEIVERS = 10
 LIMIT_SECONDS = 400
@@ -27,27 +31,27 @@ WELL = "slow 0.02"
 
 def record_backlog(count: int) -> set[str]:
     """Record events for the last receiver; return their message ids."""
-    from django_webhooks import workers
-    from django_webhooks.sending import fan_out, outbox
+    from django_webhooks import wakeups
+    from django_webhooks.sending import recording
 
-    draft = fan_out.Draft(event_type=traffic.event_type(RECEIVERS - 1), data=stand.PAYLOAD)
+    draft = recording.Draft(event_type=traffic.event_type(RECEIVERS - 1), data=testbed.PAYLOAD)
     keys = set()
     for _ in range(count // 500):
-        recorded = outbox.record([draft] * 500, using="default")
-        keys |= {one.event.message_id for one in recorded if one.event is not None}
-        workers.wake([str(recorded[0].deliveries[0].pk)])
+        recorded = recording.record([draft] * 500, using="default")
+        keys |= {event.message_id for event in recorded if event is not None}
+        wakeups.wake()
     return keys
 
 
 def measure(options: Any) -> dict[str, Any]:
     """Let the storm pass, and return what was seen of it."""
-    stand.clear()
+    testbed.clear()
     going = traffic.Traffic(rate=options.rate, receivers=RECEIVERS)
     with (
-        stand.worker(concurrency=options.concurrency),
-        stand.beat(),
-        stand.logging_receiver(ports=RECEIVERS - 1) as good,
-        stand.logging_receiver(manner=WELL) as bad,
+        testbed.worker(concurrency=options.concurrency),
+        testbed.beat(),
+        testbed.logging_receiver(ports=RECEIVERS - 1) as good,
+        testbed.logging_receiver(manner=WELL) as bad,
     ):
         subscribed = traffic.subscribe([*good.urls, *bad.urls])
         with going.under_way():
@@ -79,11 +83,11 @@ def measure(options: Any) -> dict[str, Any]:
         }
 
 
-def _since(receiver: stand.Receiving, moment: float) -> set[str]:
+def _since(receiver: testbed.Receiving, moment: float) -> set[str]:
     return {one.key for one in receiver.arrivals() if one.at >= moment}
 
 
-def _drain(arrivals: Sequence[stand.Arrival], recovered_at: float) -> dict[str, Any]:
+def _drain(arrivals: Sequence[testbed.Arrival], recovered_at: float) -> dict[str, Any]:
     """Return when the drain began and ended, and what was under way in each second of it."""
     after = [one for one in arrivals if one.at >= recovered_at]
     began, ended = after[0].at, after[-1].at
@@ -123,21 +127,24 @@ def _by_phase(
         values = traffic.delays(own, arrived)
         if values:
             found[name] = {
-                "p50": round(stand.percentile(values, 0.5), 1),
-                "p99": round(stand.percentile(values, 0.99), 1),
+                "p50": round(testbed.percentile(values, 0.5), 1),
+                "p99": round(testbed.percentile(values, 0.99), 1),
             }
     return found
 
 
 def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
+    if "--partial" in sys.argv:
+        sys.argv.remove("--partial")
+        return partial.main()
     hang = "--hang" in sys.argv
     sys.argv = [one for one in sys.argv if one != "--hang"]
-    options = stand.options(__doc__, backlog=20000, outage=30, before=15, rate=100, concurrency=4)
+    options = testbed.options(__doc__, backlog=20000, outage=30, before=15, rate=100, concurrency=4)
     options.hang = hang
-    stand.prepare()
+    testbed.prepare()
     result = {"fails_by": "hanging" if hang else "500", **measure(options)}
-    stand.clear()
+    testbed.clear()
     others = result["others_ms"]
     before = others["before"]["p99"]
     rows = [
@@ -146,7 +153,7 @@ def main() -> dict[str, Any]:
         if phase != "after"
     ]
     heads = ["milliseconds from commit to arrival", "ratio p99", "p99", "p50"]
-    stand.tell(result, rows, heads=heads, as_json=options.json)
+    testbed.tell(result, rows, heads=heads, as_json=options.json)
     if not options.json:
         print(
             f"{result['deliveries']} deliveries for the one that failed: the first arrived "

@@ -7,7 +7,7 @@ import json
 import requests
 from celery import shared_task
 
-from benchmarks.stand import PAYLOAD
+from benchmarks.testbed import PAYLOAD
 
 _session = requests.Session()
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from benchmarks import stand
+from benchmarks import testbed
 
 
 class Sent(NamedTuple):
@@ -22,7 +22,7 @@ class Sent(NamedTuple):
 def subscribe(urls: Sequence[str]) -> list[object]:
     """Subscribe each URL to an event type of its own."""
     return [
-        stand.subscribe(url, name=f"receiver {who}", event_types=[event_type(who)]).pk
+        testbed.subscribe(url, name=f"receiver {who}", event_types=[event_type(who)]).pk
         for who, url in enumerate(urls)
     ]
 
@@ -82,7 +82,7 @@ class Traffic:
         with transaction.atomic():
             # The first of the hooks, so that it runs directly after the commit.
             transaction.on_commit(lambda: moments.append(time.monotonic()))
-            event = events.emit(event_type(who), stand.PAYLOAD)
+            event = events.emit(event_type(who), testbed.PAYLOAD)
         if event is None:
             raise SystemExit(f"Nobody listens to {event_type(who)}.")
         self.sent[event.message_id] = Sent(who, moments[0])

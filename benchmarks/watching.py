@@ -59,7 +59,7 @@ def traces(*, runs: int) -> tuple[float, float]:
     from opentelemetry.sdk.trace import TracerProvider
 
     from django_webhooks.models import Delivery, Endpoint, Event, Subscription
-    from django_webhooks.sending import tracing
+    from django_webhooks.sending.wire import tracing
 
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     subscription = Subscription()

@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks import stand
+from benchmarks import testbed
 from benchmarks.peers.environments import NotInstalled, python_of
 from benchmarks.peers.running import Broken, Project
 
@@ -53,7 +53,7 @@ def measure(peer: str, options: Any) -> dict[str, Any]:
         for way, is_kept in ways.items():
             runs = []
             for _ in range(options.runs):
-                stand.note(f"{setup.distribution}, {way}")
+                testbed.note(f"{setup.distribution}, {way}")
                 with Project(peer, setup, python=python, is_kept=is_kept) as project:
                     runs.append(project.run(count))
             found["versions"] = runs[0]["versions"]
@@ -97,7 +97,7 @@ def main() -> dict[str, Any]:
     """Run the benchmark and print its table or JSON."""
     # What was begun is ended with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    options = stand.options(
+    options = testbed.options(
         __doc__, deliveries=600, own=5000, runs=1, folder=str(FOLDER), pythons="", only=""
     )
     chosen = [one for one in options.only.split(",") if one] or list(PEERS)
@@ -109,7 +109,7 @@ def main() -> dict[str, Any]:
     ratio = best_way(own) / best if best else 0.0
     result = {"peers": found, "best_other": best, "ours": best_way(own), "ratio": round(ratio, 2)}
     rows = [row(one, best_way(own)) for one in found]
-    stand.tell(result, rows, heads=HEADS, as_json=options.json)
+    testbed.tell(result, rows, heads=HEADS, as_json=options.json)
     if not options.json:
         print(f"ours is {ratio:.2f} times the best of them with its connections kept, of {TARGET}")
     if ratio < TARGET:

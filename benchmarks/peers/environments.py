@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import stand
+from benchmarks import testbed
 
 #: Installed beside each of them, where it asks for nothing else.
 OTHERS = ("celery[redis]", "psycopg[binary]")
@@ -30,7 +30,7 @@ def python_of(distribution: str, *, folder: Path, pythons: str) -> Path:
         return python
     why = ""
     for base in [sys.executable, *filter(None, pythons.split(","))]:
-        stand.note(f"installing {distribution} with {base}")
+        testbed.note(f"installing {distribution} with {base}")
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([base, "-m", "venv", home], check=True, timeout=PATIENCE)
         command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]

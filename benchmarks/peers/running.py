@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks import stand
+from benchmarks import testbed
 from benchmarks.peers.setup import Setup
 
 #: Processes that send.
@@ -85,16 +85,16 @@ class Project:
         self._closing = ExitStack()
 
     def __enter__(self) -> Project:
-        with stand.server() as server:
+        with testbed.server() as server:
             server.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
             server.execute(f'CREATE DATABASE "{self.name}"')
-        self.url = self._closing.enter_context(stand.receiver())
+        self.url = self._closing.enter_context(testbed.receiver())
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._closing.close()
         self._forget_queue()
-        with stand.server() as server:
+        with testbed.server() as server:
             server.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
 
     def run(self, count: int) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Project:
                 first = first or (now, arrived)
                 latest, seen = now, arrived
             # What sends takes a while to start.
-            if now - began > LIMIT or now - latest > (SILENCE if seen else stand.PATIENCE):
+            if now - began > LIMIT or now - latest > (SILENCE if seen else testbed.PATIENCE):
                 break
             for one in senders:
                 one.check()
@@ -163,14 +163,14 @@ class Project:
             finally:
                 process.terminate()
                 try:
-                    process.wait(stand.PATIENCE)
+                    process.wait(testbed.PATIENCE)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
 
     def _sessions(self) -> int:
         """Return how many connections were ever made to the database of the project."""
-        with stand.server() as server:
+        with testbed.server() as server:
             query = "SELECT sessions FROM pg_stat_database WHERE datname = %s"
             return int(server.execute(query, [self.name]).fetchone()[0])
 

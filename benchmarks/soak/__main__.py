@@ -22,12 +22,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.stage import until
+from tests.acceptance.harness import until
 
-from . import account, faults
-from .audience import Audience
-from .crew import POOL, Crew
-from .stack import running
+from . import faults, reconciliation
+from .receivers import Receivers
+from .services import running
+from .supervisor import POOL, Supervisor
 from .traffic import Traffic
 
 #: Seconds in which the processes become what they will be, before they are measured.
@@ -39,30 +39,32 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as resources:
         folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         stack = resources.enter_context(running(folder, broker=options.broker))
-        audience = resources.enter_context(Audience(stack.stage))
-        crew = resources.enter_context(Crew(stack))
-        traffic = resources.enter_context(Traffic(stack.stage, rate=options.rate))
-        until(lambda: len(crew.pool("witness")) == POOL, "the witness did not start")
+        receivers = resources.enter_context(Receivers(stack.harness))
+        supervisor = resources.enter_context(Supervisor(stack))
+        traffic = resources.enter_context(Traffic(stack.harness, rate=options.rate))
+        until(lambda: len(supervisor.pool("witness")) == POOL, "the witness did not start")
         time.sleep(WARM_UP)
-        before = crew.measure()
-        lanes = faults.lanes(stack, crew, audience, seed=options.seed, say=say(options))
+        before = supervisor.measure()
+        runners = faults.runners(stack, supervisor, receivers, seed=options.seed, say=say(options))
         ends = time.monotonic() + 60 * options.minutes
-        for lane in lanes:
-            lane.start(until=ends)
-        for lane in lanes:
-            lane.join()
+        for runner in runners:
+            runner.start(until=ends)
+        for runner in runners:
+            runner.join()
         traffic.end()
-        crew.mend()
-        audience.mend()
-        settled = account.wait(stack.stage, audience, seconds=options.settle)
-        found = account.balance(stack.stage, audience, [one for lane in lanes for one in lane.done])
+        supervisor.mend()
+        receivers.mend()
+        settled = reconciliation.wait(stack.harness, receivers, seconds=options.settle)
+        found = reconciliation.balance(
+            stack.harness, receivers, [one for runner in runners for one in runner.done]
+        )
         found |= {
             "seed": options.seed,
             "broker": options.broker,
             "minutes": options.minutes,
             "settled_seconds": settled,
             "unanswered": traffic.unanswered,
-            "workers": {"before": before, "after": crew.measure()},
+            "workers": {"before": before, "after": supervisor.measure()},
         }
         if options.logs:
             stack.keep_logs(Path(options.logs))
@@ -97,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     # Whoever ends it ends the servers and processes that it began.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found = run(options)
-    print(json.dumps(found) if options.json else account.table(found))
+    print(json.dumps(found) if options.json else reconciliation.table(found))
     return 0 if found["is_well"] else 1
 
 

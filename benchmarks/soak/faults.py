@@ -1,4 +1,4 @@
-"""Faults, drawn from a seed: one lane breaks what is ours, the other what is the receivers'."""
+"""Faults, drawn from a seed: one runner breaks what is ours, the other what is the receivers'."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .audience import Audience, breaking
-from .crew import POOL, Crew
-from .stack import IN_FLIGHT, LEASE, Stack
+from .receivers import Receivers, breaking
+from .services import IN_FLIGHT, LEASE, Services
+from .supervisor import POOL, Supervisor
 
 Fault = Callable[[random.Random], int]
 
@@ -25,7 +25,7 @@ class Done:
     repeats: int
 
 
-class Lane:
+class FaultRunner:
     """Breaks one thing after the other."""
 
     def __init__(self, faults: dict[str, Fault], *, seed: str, say: Callable[[str], None]) -> None:
@@ -59,29 +59,34 @@ class Lane:
             self._error = error
 
 
-def lanes(
-    stack: Stack, crew: Crew, audience: Audience, *, seed: int, say: Callable[[str], None]
-) -> list[Lane]:
-    """Return the two lanes."""
+def runners(
+    stack: Services,
+    supervisor: Supervisor,
+    receivers: Receivers,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+) -> list[FaultRunner]:
+    """Return the two runners."""
     ours = {
-        **_of_workers(crew),
+        **_of_workers(supervisor),
         **_of_broker(stack),
-        **_of_database(stack, crew),
-        **_of_site(stack, crew),
+        **_of_database(stack, supervisor),
+        **_of_site(stack, supervisor),
     }
     return [
-        Lane(ours, seed=f"ours {seed}", say=say),
-        Lane(_of_receivers(crew, audience), seed=f"theirs {seed}", say=say),
+        FaultRunner(ours, seed=f"ours {seed}", say=say),
+        FaultRunner(_of_receivers(supervisor, receivers), seed=f"theirs {seed}", say=say),
     ]
 
 
-def _of_workers(crew: Crew) -> dict[str, Fault]:
+def _of_workers(supervisor: Supervisor) -> dict[str, Fault]:
     def killed(drawn: random.Random) -> int:
-        crew.signal("worker", signal.SIGKILL)
+        supervisor.signal("worker", signal.SIGKILL)
         return POOL * IN_FLIGHT
 
     def child_killed(drawn: random.Random) -> int:
-        pool = crew.pool("worker")
+        pool = supervisor.pool("worker")
         if not pool:
             return 0
         try:
@@ -91,19 +96,19 @@ def _of_workers(crew: Crew) -> dict[str, Fault]:
         return IN_FLIGHT
 
     def asked_to_end(drawn: random.Random) -> int:
-        crew.signal("worker", signal.SIGTERM)
+        supervisor.signal("worker", signal.SIGTERM)
         return 0
 
     def asked_twice(drawn: random.Random) -> int:
-        crew.signal("worker", signal.SIGTERM)
+        supervisor.signal("worker", signal.SIGTERM)
         time.sleep(drawn.uniform(0.1, 1.0))
-        crew.signal("worker", signal.SIGTERM)
+        supervisor.signal("worker", signal.SIGTERM)
         return POOL * IN_FLIGHT
 
     def paused(drawn: random.Random) -> int:
-        crew.signal("worker", signal.SIGSTOP)
+        supervisor.signal("worker", signal.SIGSTOP)
         time.sleep(LEASE + drawn.uniform(0.5, 3.0))
-        crew.signal("worker", signal.SIGCONT)
+        supervisor.signal("worker", signal.SIGCONT)
         return POOL * IN_FLIGHT
 
     return {
@@ -115,7 +120,7 @@ def _of_workers(crew: Crew) -> dict[str, Fault]:
     }
 
 
-def _of_broker(stack: Stack) -> dict[str, Fault]:
+def _of_broker(stack: Services) -> dict[str, Fault]:
     def refuses(drawn: random.Random) -> int:
         stack.proxy.refuse()
         time.sleep(drawn.uniform(1, 6))
@@ -155,14 +160,14 @@ def _of_broker(stack: Stack) -> dict[str, Fault]:
     return found
 
 
-def _of_database(stack: Stack, crew: Crew) -> dict[str, Fault]:
+def _of_database(stack: Services, supervisor: Supervisor) -> dict[str, Fault]:
     def dropped(drawn: random.Random) -> int:
         stack.drop_connections()
-        return crew.processes * IN_FLIGHT
+        return supervisor.processes * IN_FLIGHT
 
     def restarted(drawn: random.Random) -> int:
         stack.restart_postgres()
-        return crew.processes * IN_FLIGHT
+        return supervisor.processes * IN_FLIGHT
 
     return {
         "connections to the database are dropped": dropped,
@@ -170,22 +175,22 @@ def _of_database(stack: Stack, crew: Crew) -> dict[str, Fault]:
     }
 
 
-def _of_site(stack: Stack, crew: Crew) -> dict[str, Fault]:
+def _of_site(stack: Services, supervisor: Supervisor) -> dict[str, Fault]:
     def dies_after_commit(drawn: random.Random) -> int:
-        stack.stage.ask("key-killed", "killed after commit")
+        stack.harness.ask("key-killed", "killed after commit")
         return 0
 
     def beat_is_dead(drawn: random.Random) -> int:
-        crew.absent("beat", is_absent=True)
-        crew.signal("beat", signal.SIGKILL)
+        supervisor.absent("beat", is_absent=True)
+        supervisor.signal("beat", signal.SIGKILL)
         time.sleep(drawn.uniform(3, 10))
-        crew.absent("beat", is_absent=False)
+        supervisor.absent("beat", is_absent=False)
         return 0
 
     def two_beats(drawn: random.Random) -> int:
-        second = crew.double("beat")
+        second = supervisor.double("beat")
         time.sleep(drawn.uniform(3, 8))
-        stack.stage.stop(second, signal.SIGKILL)
+        stack.harness.stop(second, signal.SIGKILL)
         return 0
 
     return {
@@ -195,25 +200,25 @@ def _of_site(stack: Stack, crew: Crew) -> dict[str, Fault]:
     }
 
 
-def _of_receivers(crew: Crew, audience: Audience) -> dict[str, Fault]:
-    def fault(door_name: str, way: str) -> Fault:
+def _of_receivers(supervisor: Supervisor, receivers: Receivers) -> dict[str, Fault]:
+    def fault(endpoint_name: str, way: str) -> Fault:
         def broken(drawn: random.Random) -> int:
-            door = next(one for one in audience.all_doors if one.name == door_name)
-            begin, repeats = breaking(door, processes=crew.processes)[way]
-            before = len(door.receiver.requests)
+            endpoint = next(one for one in receivers.all_endpoints if one.name == endpoint_name)
+            begin, repeats = breaking(endpoint, processes=supervisor.processes)[way]
+            before = len(endpoint.receiver.requests)
             begin()
             time.sleep(drawn.uniform(2, 7))
             if way == "dies":
-                door.proxy.accept()
-            door.mend()
-            given = [one.answer for one in door.receiver.requests[before:]]
+                endpoint.proxy.accept()
+            endpoint.mend()
+            given = [one.answer for one in endpoint.receiver.requests[before:]]
             # Each of them was taken, and its sender does not know.
             return repeats + sum(one.is_cut or bool(one.drip) for one in given)
 
         return broken
 
     return {
-        f"{door.name} {way}": fault(door.name, way)
-        for door in audience.all_doors
-        for way in breaking(door, processes=crew.processes)
+        f"{endpoint.name} {way}": fault(endpoint.name, way)
+        for endpoint in receivers.all_endpoints
+        for way in breaking(endpoint, processes=supervisor.processes)
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from tests.acceptance.stage import Stage
+from tests.acceptance.harness import Harness
 
 KEYS = 6
 
@@ -13,8 +13,8 @@ KEYS = 6
 class Traffic:
     """Events at a steady rate until it is ended."""
 
-    def __init__(self, stage: Stage, *, rate: float) -> None:
-        self.stage, self.pause = stage, KEYS / rate
+    def __init__(self, harness: Harness, *, rate: float) -> None:
+        self.harness, self.pause = harness, KEYS / rate
         #: Requests to the site that it did not answer: it was dead, or the database was.
         self.unanswered = 0
         self._ending = threading.Event()
@@ -40,7 +40,7 @@ class Traffic:
     def _create(self, key: str) -> None:
         due = time.monotonic()
         while not self._ending.is_set():
-            if self.stage.ask(key) is None:
+            if self.harness.ask(key) is None:
                 self.unanswered += 1
             due = max(due + self.pause, time.monotonic() - 1)
             self._ending.wait(max(0.0, due - time.monotonic()))

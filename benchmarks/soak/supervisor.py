@@ -12,27 +12,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.stage import free_port
+from tests.acceptance.harness import free_port
 
-from .stack import Stack
+from .services import Services
 
 #: Processes of the pool of one worker.
 POOL = 2
 WORKERS = ("witness", "worker")
 
 
-class Crew:
+class Supervisor:
     """The web process, two workers and a beat; the witness alone is never killed."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack, self.stage = stack, stack.stage
+    def __init__(self, stack: Services) -> None:
+        self.stack, self.harness = stack, stack.harness
         port = free_port()
-        self.stage.site = f"http://127.0.0.1:{port}/"
+        self.harness.site = f"http://127.0.0.1:{port}/"
         self._starts: dict[str, Callable[[], subprocess.Popen[bytes]]] = {
-            "web": lambda: self.stage.serve(port, wait=False),
-            "witness": lambda: self.stage.worker(concurrency=POOL, wait=False),
-            "worker": lambda: self.stage.worker(concurrency=POOL, wait=False),
-            "beat": lambda: self.stage.beat(wait=False),
+            "web": lambda: self.harness.serve(port, wait=False),
+            "witness": lambda: self.harness.worker(concurrency=POOL, wait=False),
+            "worker": lambda: self.harness.worker(concurrency=POOL, wait=False),
+            "beat": lambda: self.harness.beat(wait=False),
         }
         self.members = {name: start() for name, start in self._starts.items()}
         self._absent: set[str] = set()
@@ -40,7 +40,7 @@ class Crew:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._supervise, daemon=True)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Supervisor:
         self._thread.start()
         return self
 
@@ -61,7 +61,7 @@ class Crew:
     def pool(self, name: str) -> list[int]:
         """Return the processes of a worker's pool."""
         with self._lock:
-            return self.stage.descendants(self.members[name])
+            return self.harness.descendants(self.members[name])
 
     def signal(self, name: str, signum: int) -> None:
         """Signal a member; kill, stop and continue its pool as well."""

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.acceptance.stage import Proxy, Stage
+from tests.acceptance.harness import Harness, Proxy
 from tests.receivers import Answer, Receiver, Request
 
-from .stack import UNDER_WAY
+from .services import UNDER_WAY
 
 WELL = Answer(204)
 MODELS = "from django_webhooks.models import *\n"
@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-class Door:
+class Endpoint:
     """One receiver behind a proxy."""
 
     def __init__(self, name: str) -> None:
@@ -48,52 +48,56 @@ class Door:
         self.receiver.close()
 
 
-class Audience:
-    """Subscriptions by name, each with one door or two."""
+class Receivers:
+    """Subscriptions by name, each with one endpoint or two."""
 
-    def __init__(self, stage: Stage) -> None:
-        known = stage.python(
+    def __init__(self, harness: Harness) -> None:
+        known = harness.python(
             MODELS + "print(json.dumps([f.name for f in Subscription._meta.get_fields()]))"
         )
         kinds = {name: one for name, one in KINDS.items() if set(one) <= set(known)}
-        self.doors = {
-            name: [Door(name), Door(f"{name}'s backup")] if name == "backup" else [Door(name)]
+        self.endpoints = {
+            name: [Endpoint(name), Endpoint(f"{name}'s backup")]
+            if name == "backup"
+            else [Endpoint(name)]
             for name in kinds
         }
         for name, fields in kinds.items():
-            urls = [one.url for one in self.doors[name]]
-            stage.python(
+            urls = [one.url for one in self.endpoints[name]]
+            harness.python(
                 MODELS + f"s = Subscription.objects.create(name={name!r}, event_types=['*'],"
                 f" **{fields!r})\n"
                 f"for position, url in enumerate({urls!r}):\n"
                 "    Endpoint.objects.create(subscription=s, url=url, position=position)"
             )
 
-    def __enter__(self) -> Audience:
+    def __enter__(self) -> Receivers:
         return self
 
     def __exit__(self, *args: object) -> None:
-        for door in self.all_doors:
+        for endpoint in self.all_endpoints:
             with contextlib.suppress(OSError):
-                door.close()
+                endpoint.close()
 
     @property
-    def all_doors(self) -> list[Door]:
+    def all_endpoints(self) -> list[Endpoint]:
         """Every receiver."""
-        return [door for doors in self.doors.values() for door in doors]
+        return [endpoint for endpoints in self.endpoints.values() for endpoint in endpoints]
 
     def requests(self, name: str) -> list[Request]:
         """Return all that came for a subscription, in the order in which it came."""
-        found = [one for door in self.doors[name] for one in list(door.receiver.requests)]
+        found = [
+            one for endpoint in self.endpoints[name] for one in list(endpoint.receiver.requests)
+        ]
         return sorted(found, key=lambda one: one.at)
 
     def mend(self) -> None:
         """Have all receivers answer well."""
-        for door in self.all_doors:
-            door.mend()
+        for endpoint in self.all_endpoints:
+            endpoint.mend()
 
 
-def breaking(door: Door, *, processes: int) -> dict[str, tuple[Callable[[], None], int]]:
+def breaking(endpoint: Endpoint, *, processes: int) -> dict[str, tuple[Callable[[], None], int]]:
     """Return the ways to break a receiver until it is mended, and what each may repeat itself.
 
     Answers that are cut or dripped are counted as they are given.
@@ -101,15 +105,15 @@ def breaking(door: Door, *, processes: int) -> dict[str, tuple[Callable[[], None
     lost = UNDER_WAY * processes
 
     def die() -> None:
-        door.proxy.refuse()
+        endpoint.proxy.refuse()
 
     def hang() -> None:
-        door.proxy.swallows = True
+        endpoint.proxy.swallows = True
 
     def answer(*answers: Answer) -> Callable[[], None]:
         def change() -> None:
             mixed = [*answers, *[WELL] * 3]
-            door.receiver.answers = Mixed(mixed)
+            endpoint.receiver.answers = Mixed(mixed)
 
         return change
 

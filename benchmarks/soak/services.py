@@ -1,4 +1,4 @@
-"""The stack: a PostgreSQL of its own, a broker behind a proxy, and a stage on both."""
+"""The stack: a PostgreSQL of its own, a broker behind a proxy, and a harness on both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.acceptance.conftest import broker_url
-from tests.acceptance.stage import PrivatePostgres, Proxy, Stage, free_port, until
+from tests.acceptance.harness import Harness, PrivatePostgres, Proxy, free_port, until
 from tests.services import SERVICES
 
 #: Requests under way in one process, and what one that dies can repeat: those, and as many whose
@@ -22,15 +22,15 @@ IN_FLIGHT = 2 * UNDER_WAY
 LEASE = 6.0
 SETTINGS = {
     "WEBHOOKS_LEASE_SECONDS": LEASE,
-    "WEBHOOKS_TIMEOUT": 2.0,
-    "WEBHOOKS_DRAIN_SECONDS": 3.0,
-    "WEBHOOKS_RETRY_CAP": 4.0,
+    "WEBHOOKS_TIMEOUT_SECONDS": 2.0,
+    "django_webhooks.sending.worker.dispatch.DRAIN_SECONDS": 3.0,
+    "WEBHOOKS_RETRY_CAP_SECONDS": 4.0,
     "WEBHOOKS_RETRY_ATTEMPTS": 1000,
     "WEBHOOKS_MAX_IN_FLIGHT": UNDER_WAY,
     "WEBHOOKS_MAX_IN_FLIGHT_PER_ENDPOINT": UNDER_WAY,
-    "WEBHOOKS_HEALTH_HOLD": 1.0,
-    "WEBHOOKS_HEALTH_HOLD_CAP": 4.0,
-    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY": 1.0,
+    "WEBHOOKS_HEALTH_HOLD_SECONDS": 1.0,
+    "django_webhooks.policies.health.HOLD_CAP_FACTOR": 4,
+    "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": 1.0,
 }
 
 
@@ -63,15 +63,15 @@ class PrivateRedis:
 
 
 @dataclass
-class Stack:
+class Services:
     """What the processes stand on, and how it is broken."""
 
-    stage: Stage
+    harness: Harness
     postgres: PrivatePostgres
     proxy: Proxy
     redis: PrivateRedis | None
-    #: The stage's own way to the broker, past the proxy.
-    direct: Stage = field(kw_only=True)
+    #: The harness's own way to the broker, past the proxy.
+    direct: Harness = field(kw_only=True)
 
     def lose_messages(self) -> None:
         """Lose every message in the broker."""
@@ -91,7 +91,7 @@ class Stack:
 
     def drop_connections(self) -> None:
         """Terminate all connections to the database."""
-        self.stage.query(
+        self.harness.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
@@ -99,33 +99,31 @@ class Stack:
     def keep_logs(self, folder: Path) -> None:
         """Copy the logs of all processes."""
         folder.mkdir(parents=True, exist_ok=True)
-        for log in self.stage.folder.glob("*.log"):
+        for log in self.harness.folder.glob("*.log"):
             shutil.copy(log, folder)
 
 
 @contextmanager
-def running(folder: Path, *, broker: str) -> Iterator[Stack]:
+def running(folder: Path, *, broker: str) -> Iterator[Services]:
     """Start a stack in a folder, and remove it at the end."""
-    (folder / "postgres").mkdir()
-    folder.chmod(0o755)
     stack_name = f"postgres+{broker}"
     own = PrivateRedis() if broker == "redis" and shutil.which("redis-server") else None
     service = SERVICES[broker]
     proxy = Proxy(service.host, own.port if own else service.port)
-    postgres = PrivatePostgres(folder / "postgres")
+    postgres = PrivatePostgres()
     url = f"redis://127.0.0.1:{proxy.port}/0" if own else broker_url(stack_name, port=proxy.port)
-    stage = Stage(folder, database=postgres.url, broker=url)
-    stage.settings = dict(SETTINGS)
-    direct = Stage(folder, database=postgres.url, broker=broker_url(stack_name))
-    direct.queue = stage.queue
+    harness = Harness(folder, database=postgres.url, broker=url)
+    harness.settings = dict(SETTINGS)
+    direct = Harness(folder, database=postgres.url, broker=broker_url(stack_name))
+    direct.queue = harness.queue
     if broker == "redis" and own is None:
         # Others have keys in that Redis too.
-        stage.options = direct.options = {"global_keyprefix": f"{stage.queue}:"}
+        harness.options = direct.options = {"global_keyprefix": f"{harness.queue}:"}
     try:
-        stage.migrate()
-        yield Stack(stage=stage, postgres=postgres, proxy=proxy, redis=own, direct=direct)
+        harness.migrate()
+        yield Services(harness=harness, postgres=postgres, proxy=proxy, redis=own, direct=direct)
     finally:
-        stage.close()
+        harness.close()
         proxy.swallows = False
         proxy.refuse()
         if own:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
@@ -30,8 +31,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
 #: An event of 1 KiB with its envelope.
 PAYLOAD = {"id": 1, "text": "x" * 940}
-#: The queue that all tasks of the benchmarks go to.
-QUEUE = "webhooks"
+#: The queues that all tasks of the benchmarks go to.
+QUEUES = ("webhooks", "webhooks-periodic")
 #: Seconds that a process may take to start or to end.
 PATIENCE = 60
 
@@ -60,6 +61,10 @@ def prepare() -> None:
     app.set_default()
     django.setup()
     wanted = settings.DATABASES["default"]
+    if "postgresql" not in wanted["ENGINE"]:
+        _create_elsewhere(wanted)
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        return
     with server() as connection:
         known = connection.execute(
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
@@ -73,6 +78,26 @@ def prepare() -> None:
                 connection.execute(f'CREATE DATABASE "{wanted["NAME"]}"')
                 sign(connection, wanted["NAME"])
     call_command("migrate", run_syncdb=True, verbosity=0)
+
+
+def _create_elsewhere(wanted: Mapping[str, Any]) -> None:
+    """Create an empty database of MariaDB or SQLite, whose name says that it is a benchmark's."""
+    name = wanted["NAME"]
+    if "benchmark" not in str(name):
+        raise SystemExit("Name a database of its own, with 'benchmark' in its name: it is emptied.")
+    if "sqlite" in wanted["ENGINE"]:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{name}{suffix}").unlink(missing_ok=True)
+        return
+    import MySQLdb
+
+    server = MySQLdb.connect(
+        host=wanted["HOST"], port=int(wanted["PORT"] or 3306), user=wanted["USER"],
+        password=wanted["PASSWORD"],
+    )  # fmt: skip
+    with server, server.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
+        cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
 
 
 def first_migration() -> str:
@@ -109,21 +134,24 @@ def server() -> Iterator[Any]:
 def clear() -> None:
     """Empty the tables of the app, and the queue."""
     from django.apps import apps
+    from django.core.management.color import no_style
     from django.db import connection
 
     from benchmarks.project import app
 
-    tables = ", ".join(
+    tables = [
         model._meta.db_table
         for name in ("django_webhooks", "benchmarks")
         if apps.is_installed(name)
         for model in apps.get_app_config(name).get_models()
+    ]
+    connection.ops.execute_sql_flush(
+        connection.ops.sql_flush(no_style(), tables, reset_sequences=True, allow_cascade=True)
     )
-    with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
     with app.connection_for_write() as broker:
         # By name: what the workers here are told to take from is not the default queue.
-        app.amqp.TaskConsumer(broker, queues=[app.amqp.queues[QUEUE]]).purge()
+        queues = [app.amqp.queues[name] for name in QUEUES]
+        app.amqp.TaskConsumer(broker, queues=queues).purge()
 
 
 def subscribe(url: str, *, name: str = "benchmark", **fields: Any) -> Any:
@@ -135,20 +163,33 @@ def subscribe(url: str, *, name: str = "benchmark", **fields: Any) -> Any:
     return subscription
 
 
-def backlog(deliveries: int) -> int:
-    """Record events of 1 KiB without telling a worker; return how many deliveries there are."""
-    from django_webhooks.models import Delivery
-    from django_webhooks.sending import fan_out, outbox
+def backlog(deliveries: int, *, types: Sequence[str] = ("order.paid",)) -> int:
+    """Record events of 1 KiB without telling a worker; return how many deliveries there are.
 
-    drafts = [fan_out.Draft(event_type="order.paid", data=PAYLOAD)] * 500
-    for _ in range(deliveries // len(drafts)):
-        outbox.record(drafts, using="default")
+    Events of several types take turns.
+    """
+    from django_webhooks.models import Delivery
+    from django_webhooks.sending import recording
+    from django_webhooks.sending.fan_out import fan_out
+
+    own = [recording.Draft(event_type=one, data=PAYLOAD) for one in types]
+    some = list(islice(cycle(own), 500))
+    for _ in range(deliveries // len(some)):
+        recording.record(some, using="default")
+        fan_out.make_all(using="default")
     return Delivery.objects.count()
 
 
 @contextmanager
 def receiver(*arguments: str) -> Iterator[str]:
     """Run a receiver of its own and yield its URL; see :mod:`benchmarks.receiver`."""
+    with receivers(*arguments) as urls:
+        yield urls[0]
+
+
+@contextmanager
+def receivers(*arguments: str) -> Iterator[list[str]]:
+    """Run a receiver with several ports and yield their URLs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.receiver", *arguments],
         stdin=subprocess.PIPE,
@@ -156,7 +197,8 @@ def receiver(*arguments: str) -> Iterator[str]:
         text=True,
     )
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/hook"
+        ports = process.stdout.readline().split()
+        yield [f"http://127.0.0.1:{int(port)}/hook" for port in ports]
     finally:
         process.stdin.close()
         process.wait(10)
@@ -241,10 +283,10 @@ def arrived(url: str) -> int:
 
 
 @contextmanager
-def worker(*, concurrency: int, queue: str = QUEUE) -> Iterator[psutil.Process]:
+def worker(*, concurrency: int, queues: Sequence[str] = QUEUES) -> Iterator[psutil.Process]:
     """Run a Celery worker, ready, and stop it."""
     command = [sys.executable, "-m", "celery", "-A", "benchmarks.project", "worker"]
-    command += ["-c", str(concurrency), "-Q", queue, "-l", "error", "--without-mingle"]
+    command += ["-c", str(concurrency), "-Q", ",".join(queues), "-l", "error", "--without-mingle"]
     process = subprocess.Popen([*command, "--without-gossip"], stdout=subprocess.DEVNULL)
     try:
         _wait_for_worker()

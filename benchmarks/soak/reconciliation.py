@@ -11,11 +11,11 @@ from typing import Any
 
 import psycopg
 
-from tests.acceptance.stage import Stage
+from tests.acceptance.harness import Harness
 from tests.receivers import Request
 
-from .audience import Audience
 from .faults import Done
+from .receivers import Receivers
 
 STATES = """
     SELECT s.name, d.status, count(*)
@@ -24,12 +24,12 @@ STATES = """
 """
 
 
-def wait(stage: Stage, audience: Audience, *, seconds: float) -> float | None:
+def wait(harness: Harness, receivers: Receivers, *, seconds: float) -> float | None:
     """Wait until nothing waits, and return after how many seconds; None where it never was so."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         with contextlib.suppress(psycopg.Error):
-            if not stage.query(
+            if not harness.query(
                 "SELECT 1 FROM django_webhooks_delivery WHERE status = 'waiting' LIMIT 1"
             ):
                 settled = time.monotonic() - began
@@ -40,18 +40,18 @@ def wait(stage: Stage, audience: Audience, *, seconds: float) -> float | None:
     return None
 
 
-def balance(stage: Stage, audience: Audience, done: Sequence[Done]) -> dict[str, Any]:
+def balance(harness: Harness, receivers: Receivers, done: Sequence[Done]) -> dict[str, Any]:
     """Compare what was committed with what was taken."""
-    committed = {row[0] for row in stage.query("SELECT id FROM site_thing")}
-    states: dict[str, Counter[str]] = {name: Counter() for name in audience.doors}
-    for name, status, count in stage.query(STATES):
+    committed = {row[0] for row in harness.query("SELECT id FROM site_thing")}
+    states: dict[str, Counter[str]] = {name: Counter() for name in receivers.endpoints}
+    for name, status, count in harness.query(STATES):
         states[name][status] = count
     subscriptions = {
-        name: _subscription(audience.requests(name), committed, states[name])
-        for name in audience.doors
+        name: _subscription(receivers.requests(name), committed, states[name])
+        for name in receivers.endpoints
     }
     if "ordered" in subscriptions:
-        subscriptions["ordered"]["out_of_order"] = out_of_order(audience.requests("ordered"))
+        subscriptions["ordered"]["out_of_order"] = out_of_order(receivers.requests("ordered"))
     allowed = sum(one.repeats for one in done)
     repeats = sum(one["repeats"] for one in subscriptions.values())
     is_well = repeats <= allowed and not any(
