@@ -28,23 +28,24 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 def fill() -> dict[str, str]:
     """Make rows that look like a day with an outage; return the addresses of pages."""
     from django.contrib.auth.models import User
-    from django.utils import timezone
 
+    from django_webhooks import times
     from django_webhooks.fields import uuid7_at
     from django_webhooks.models import (
         Attempt,
         Delivery,
         Endpoint,
+        EndpointHealth,
         Event,
-        Health,
-        Pulse,
         Subscription,
         Switch,
     )
-    from django_webhooks.sending import payloads, tallies
+    from django_webhooks.models.figures.heartbeat import Heartbeat
+    from django_webhooks.sending import wire
+    from django_webhooks.sending.figures import rollups
 
     chance = random.Random(7)
-    now = timezone.now()
+    now = times.now()
     User.objects.create_superuser("ada", password=PASSWORD)
     made: dict[str, Subscription] = {}
     for name, hosts in {
@@ -62,7 +63,7 @@ def fill() -> dict[str, str]:
         at = now - timedelta(minutes=minutes)
         for name, subscription in made.items():
             key = uuid7_at(at).int + chance.getrandbits(60)
-            body = payloads.serialise(
+            body = wire.serialise(
                 "order.paid",
                 {"id": minutes, "number": f"A-{minutes}", "total": "19.90"},
                 recorded_at=at,
@@ -96,7 +97,7 @@ def fill() -> dict[str, str]:
                     response_headers={"retry-after": "5"} if is_down else {},
                     response_body="Back soon." if is_down else "",
                 )
-    Health.objects.filter(endpoint=primary).update(
+    EndpointHealth.objects.filter(endpoint=primary).update(
         state="unhealthy",
         failing_since=fell,
         since=fell,
@@ -105,7 +106,7 @@ def fill() -> dict[str, str]:
         hold_until=now + timedelta(minutes=2),
         probed_at=now,
     )
-    Health.objects.filter(endpoint=backup).update(is_active=True, succeeded_at=now)
+    EndpointHealth.objects.filter(endpoint=backup).update(is_active=True, succeeded_at=now)
     Switch.objects.create(
         subscription=made["Warehouse"],
         from_endpoint=primary,
@@ -116,13 +117,13 @@ def fill() -> dict[str, str]:
         reason="timeout",
         created_at=fell,
     )
-    tallies.count()
+    rollups.count()
     for name in ("sweep", "check_health"):
-        Pulse.objects.beat(name)
+        Heartbeat.objects.beat(name)
     lost = Delivery.objects.filter(status="given_up").first()
     assert lost is not None
     return {
-        "overview": "django_webhooks/overview/",
+        "overview": "django_webhooks/overviewpage/",
         "deliveries": "django_webhooks/delivery/?status=given_up",
         "delivery": f"django_webhooks/delivery/{lost.pk}/change/",
         "replay": "django_webhooks/bulkreplay/add/?status=given_up&recent=24h",
