@@ -53,7 +53,7 @@ READABILITY = Counter(
 )
 SITE = Counter(
     f"{PREFIX}site_changes",
-    "Times that workers, beat or keys were noticed not to be well, or to be well again.",
+    "Times that workers, beat, keys or events were noticed not to be well, or to be well again.",
     ["change"],
 )
 

@@ -119,7 +119,7 @@ class Notification(models.Model):
         UNREADABLE = "subscription.unreadable", pgettext_lazy("notification", "Unreadable")
         # Its URLs and keys open again.
         READABLE = "subscription.readable", pgettext_lazy("notification", "Readable again")
-        # Workers, beat or keys: the site is not well, or is again.
+        # Workers, beat, keys or events: the site is not well, or is again.
         SITE_DOWN = "site.not_well", pgettext_lazy("notification", "Site not well")
         SITE_UP = "site.well", pgettext_lazy("notification", "Site well again")
         # An audit found something new.

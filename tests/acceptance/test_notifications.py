@@ -71,6 +71,9 @@ def test_many_given_up_are_few_mails_and_none_is_left_out(harness, receiver, mai
 
 @pytest.mark.stacks(SQLITE, REDIS)
 def test_a_worker_that_is_gone_is_noticed_by_the_command_and_told_once(harness, receiver, mails):
+    harness.settings[
+        "django_webhooks.sending.notifications.notifications.WATCHED_EVERY_SECONDS"
+    ] = 2
     harness.subscribe(receiver.url)
     worker, beat = harness.worker(), harness.beat()
     harness.emit(1)

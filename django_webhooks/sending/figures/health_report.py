@@ -182,7 +182,7 @@ def running(*, using: str, now: datetime) -> Iterator[Problem]:
     elif event_since is not None and event_since < now - BACKLOG_LATE:
         yield Problem(
             kind=Kind.LATE,
-            subject="events",
+            subject="backlog",
             sentence=_(
                 "Workers do not keep up: the oldest event has waited since %(time)s for its "
                 "deliveries to be made."

@@ -30,7 +30,7 @@ BATCH = 200
 #: The heartbeat that says who tells now, and until when at the longest.
 TURN, LONGEST = "notify", timedelta(minutes=5)
 #: The heartbeat that says when the site was last watched, and how often that is done.
-WATCH, WATCHED_EVERY = "watch", timedelta(seconds=30)
+WATCH, WATCHED_EVERY_SECONDS = "watch", 30.0
 #: What an endpoint is told to be that is disabled, whatever its health.
 DISABLED = "disabled"
 Kind = Notification.Kind
@@ -94,7 +94,8 @@ def watch(*, using: str | None = None, now: datetime | None = None) -> int:
         # One after the other.
         Heartbeat.objects.using(using).get_or_create(pk=TURN)
         Heartbeat.objects.using(using).select_for_update().get(pk=TURN)
-        for subject in ("beat", "worker", "backlog", "keys"):
+        was_noted = rows.filter(kind=Kind.SITE_DOWN).order_by().values_list("subject", flat=True)
+        for subject in sorted({*found, *was_noted}):
             last = rows.filter(subject=subject).order_by("-pk").first()
             was_down = last is not None and last.kind == Kind.SITE_DOWN
             problem = found.get(subject)
@@ -118,10 +119,11 @@ def watch(*, using: str | None = None, now: datetime | None = None) -> int:
 
 
 def watch_if_due(
-    *, after: timedelta = WATCHED_EVERY, using: str | None = None, now: datetime | None = None
+    *, periods: int = 1, using: str | None = None, now: datetime | None = None
 ) -> bool:
-    """Watch, unless that was done within ``after``; say whether it was."""
+    """Watch, unless that was done within so many periods of watching; say whether it was."""
     using = using or database.alias()
+    after = timedelta(seconds=periods * WATCHED_EVERY_SECONDS)
     now = now or DatabaseClock(using=using)()
     rows = Heartbeat.objects.using(using)
     # A moment ahead was written before a clock was set back.
@@ -140,10 +142,10 @@ def stand_in(*, using: str | None = None) -> None:
     Asked after each run of deliveries; a process looks twice a minute.
     """
     now, here = time.monotonic(), namespaces.of(using or database.alias())
-    if now - _looked_at.get(here, float("-inf")) < WATCHED_EVERY.total_seconds():
+    if now - _looked_at.get(here, float("-inf")) < WATCHED_EVERY_SECONDS:
         return
     _looked_at[here] = now
-    if watch_if_due(after=3 * WATCHED_EVERY, using=using):
+    if watch_if_due(periods=3, using=using):
         tell(using=using)
 
 

@@ -43,7 +43,7 @@ def of_subscriptions(news: Sequence[News]) -> tuple[str, str]:
 
 
 def of_site(rows: Sequence[Notification]) -> tuple[str, str]:
-    """Return subject and body of the mail about workers, beat and keys."""
+    """Return subject and body of the mail about workers, beat, keys and events."""
     last = {row.subject: row for row in rows}
     is_well = all(row.kind == Kind.SITE_UP for row in last.values())
     subject = _("Webhooks: the site is well again") if is_well else _("Webhooks: not well")

@@ -699,6 +699,37 @@ class TestSite:
         ]
         assert "Start Celery's beat" in mail.outbox[0].body
 
+    @pytest.mark.parametrize(
+        ("trouble", "sentence"),
+        [
+            (lambda: Heartbeat.objects.filter(pk="sweep").delete(), "Periodic tasks"),
+            (lambda: (factories.emit(), Heartbeat.objects.filter(pk="deliver").delete()), "make"),
+            (lambda: (factories.record(), Heartbeat.objects.filter(pk="deliver").delete()), "take"),
+            (lambda: factories.emit(), "oldest event"),
+            (lambda: factories.record(), "oldest delivery"),
+            (lambda: factories.event(fan_out=Event.FanOut.FAILED), "could not be made"),
+        ],
+        ids=["beat", "worker of events", "worker", "events late", "deliveries late", "fan-out"],
+    )
+    def test_whatever_is_not_well_is_told_once_and_its_end(self, clock, trouble, sentence):
+        self.at_work(clock)
+        trouble()
+        Event.objects.update(created_at=clock() - timedelta(minutes=20))
+        Delivery.objects.update(due_at=clock() - timedelta(minutes=20))
+        self.look(clock)
+        self.look(clock)
+        Delivery.objects.all().delete()
+        Event.objects.all().delete()
+        self.at_work(clock)
+        self.look(clock)
+        self.look(clock)
+
+        assert [one.subject for one in mail.outbox] == [
+            "Webhooks: not well",
+            "Webhooks: the site is well again",
+        ]
+        assert all(sentence in one.body for one in mail.outbox)
+
     def test_the_command_tells_where_nobody_else_can(self, capsys):
         with pytest.raises(SystemExit):
             call_command("webhooks_health", "--notify")
