@@ -29,7 +29,7 @@ TYPES = {
         "owner was deleted.",
         Kind.UNREADABLE: "The URLs or keys of a subscription do not open; its deliveries wait.",
         Kind.READABLE: "The URLs and keys of a subscription open again.",
-        Kind.SITE_DOWN: "Workers or beat do not run or cannot keep up, or keys or deliveries are missing.",
+        Kind.SITE_DOWN: "Workers or beat do not run or keep up, or keys or deliveries are missing.",
         Kind.SITE_UP: "What was not well with workers, beat, keys or events is well again.",
         Kind.AUDIT: "An audit has news.",
     }.items()
