@@ -27,7 +27,7 @@ from urllib.request import Request, urlopen
 from tests.services import SERVICES
 
 #: Seconds that anything may take.
-PATIENCE = 60
+PATIENCE = 120
 
 
 def free_port() -> int:

@@ -136,7 +136,7 @@ def example(tmp_path):
     return made
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_ten_planted_faults_are_found_and_nothing_else(example):
     assert example.audit() == (0, [])
 
@@ -149,7 +149,7 @@ def test_ten_planted_faults_are_found_and_nothing_else(example):
     assert example.manage("webhooks_audit", "--verify").returncode == 0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_changed_row_of_the_trail_is_found(example):
     verified = example.manage("webhooks_audit", "--verify")
     anchor = re.search(r"\d+:[0-9a-f]{64}", verified.stdout)[0]

@@ -8,7 +8,7 @@ from tests.receivers import Answer, Receiver
 
 from .harness import Proxy, until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240), pytest.mark.broker_server]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.broker_server]
 HOLD, INTERVAL = 2.0, 1.0
 #: Seconds that a busy machine may add; without the checks beside a run it took 36 s and more.
 SPARE = 3.0
@@ -34,7 +34,7 @@ def test_the_primary_is_used_again_while_much_waits_at_a_slow_backup(harness, wa
         until(lambda: backup.requests, "nothing came to the backup")
         proxy.accept()
 
-        until(lambda: primary.requests, "the primary was not used again", seconds=60)
+        until(lambda: primary.requests, "the primary was not used again")
 
         [[_, fell_at], [cause, back_at], *_] = until(
             lambda: len(found := harness.switches()) > 1 and found, "nothing was switched back"

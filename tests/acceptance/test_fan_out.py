@@ -147,7 +147,7 @@ def test_workers_killed_while_they_fan_out_lose_and_double_nothing(harness: Harn
         child = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", script], env=harness.environment()
         )
-        until(lambda: deliveries(harness)["all"] > made, "a batch was made", seconds=60)  # noqa: B023
+        until(lambda: deliveries(harness)["all"] > made, "a batch was made")  # noqa: B023
         is_at_work = child.poll() is None
         child.send_signal(signal.SIGKILL)
         child.wait(30)
@@ -160,7 +160,7 @@ def test_workers_killed_while_they_fan_out_lose_and_double_nothing(harness: Harn
     harness.worker()
     harness.beat()
 
-    until(lambda: not deliveries(harness)["left"], "the sweep makes what was left", seconds=60)
+    until(lambda: not deliveries(harness)["left"], "the sweep makes what was left")
     assert deliveries(harness) == {"all": 2 * MANY, "pairs": 2 * MANY, "events": 2, "left": 0}
 
 

@@ -20,7 +20,7 @@ from tests.receivers import Answer, Receiver, dripping, read_request, speaking
 from .conftest import RABBITMQ, REDIS
 from .harness import until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

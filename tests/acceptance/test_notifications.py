@@ -11,7 +11,7 @@ from tests.receivers import Answer
 from .conftest import RABBITMQ, REDIS, SQLITE
 from .harness import until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from .traffic import traffic
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.stacks(REDIS),
 ]
 

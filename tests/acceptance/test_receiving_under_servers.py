@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.essential,
     pytest.mark.files,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 SITE = "tests.acceptance.receiving_site"

@@ -11,7 +11,7 @@ from tests.receivers import Answer
 from .conftest import MARIADB, REDIS
 from .harness import until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120), pytest.mark.stacks(REDIS, MARIADB)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.stacks(REDIS, MARIADB)]
 EVENTS = 40
 
 

@@ -20,7 +20,7 @@ from .conftest import RABBITMQ, REDIS
 from .harness import Bouncer, until
 from .test_main_job import account
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 PGBOUNCER = shutil.which("pgbouncer") or os.path.exists("/usr/sbin/pgbouncer")
 
 

@@ -9,7 +9,7 @@ from tests.receivers import Answer
 from .conftest import REDIS
 from .harness import QUERY, until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.stacks(REDIS)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.stacks(REDIS)]
 #: All that a request may carry.
 OURS = {
     "host", "accept-encoding", "content-type", "content-length", "user-agent", "webhook-id",

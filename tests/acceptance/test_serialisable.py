@@ -9,7 +9,7 @@ import pytest
 from .conftest import RABBITMQ, REDIS
 from .harness import until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.campaign, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.campaign, pytest.mark.timeout(300)]
 RECIPE = """
 from psycopg import IsolationLevel
 DATABASES["default"].setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.SERIALIZABLE

@@ -14,7 +14,7 @@ from tests.receivers import Answer
 from .conftest import REDIS, SQLITE
 from .harness import free_port, until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.stacks(SQLITE, REDIS)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.stacks(SQLITE, REDIS)]
 TOKEN = "a-token-of-more-than-16"
 
 

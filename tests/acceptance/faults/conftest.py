@@ -18,7 +18,7 @@ FAULTS = [
     pytest.mark.acceptance,
     pytest.mark.fault,
     pytest.mark.broker_server,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(300),
 ]
 #: A lease and retries so short that each test takes seconds.
 SETTINGS = {
