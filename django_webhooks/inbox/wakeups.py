@@ -6,8 +6,7 @@ import logging
 from uuid import UUID
 
 from ..tasks import project_app
-from ..wakeups.eagerness import Eagerness
-from ..wakeups.publisher import Waker
+from ..wakeups import Eagerness, Waker
 from . import tasks
 
 logger = logging.getLogger("django_webhooks.wakeups")

@@ -17,7 +17,7 @@ from django_webhooks.exceptions import RetryLater
 from django_webhooks.models import Delivery
 from django_webhooks.sending import worker
 from django_webhooks.sending.worker.dispatch import Drained
-from django_webhooks.wakeups.eagerness import Eagerness
+from django_webhooks.wakeups import Eagerness
 from tests import factories
 from tests.receivers import receiving
 

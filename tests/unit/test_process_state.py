@@ -50,8 +50,8 @@ REGISTERED = {
 WAKING = {
     "inbox.wakeups._is_eager",
     "inbox.wakeups._waker",
-    "wakeups.__init__._is_eager",
-    "wakeups.__init__._waker",
+    "wakeups._is_eager",
+    "wakeups._waker",
 }
 CACHES = {"cache", "lru_cache"}
 EMPTY = {"dict", "list", "set"}
@@ -164,7 +164,7 @@ def test_only_the_register_listens_for_forks():
         if "register_at_fork" in {name_of(one) for one in ast.walk(tree)}
     }
 
-    assert listening == {"process_state", "wakeups.publisher"}
+    assert listening == {"process_state", "wakeups"}
 
 
 @pytest.fixture

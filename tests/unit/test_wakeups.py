@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from django_webhooks.wakeups import publisher
-from django_webhooks.wakeups.publisher import Waker
+from django_webhooks import wakeups
+from django_webhooks.wakeups import Waker
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def test_what_comes_while_a_message_is_sent_goes_as_one(published):
 def test_one_message_holds_a_bounded_number(published):
     waker = Waker(published.append)
 
-    waker.wake([str(number) for number in range(publisher.MAX_IDS + 5)])
+    waker.wake([str(number) for number in range(wakeups.MAX_IDS + 5)])
 
     assert waker.flush(timeout=5)
-    assert [len(ids) for ids in published] == [publisher.MAX_IDS, 5]
+    assert [len(ids) for ids in published] == [wakeups.MAX_IDS, 5]
 
 
 def test_the_caller_does_not_wait_for_a_broker_that_hangs():
@@ -74,9 +74,9 @@ def test_no_more_than_a_bound_waits(published):
     waker.wake(["a"])
     time.sleep(0.1)
 
-    waker.wake(["b"] * (publisher.MAX_WAITING + 10))
+    waker.wake(["b"] * (wakeups.MAX_WAITING + 10))
 
-    assert waker._asked.qsize() == publisher.MAX_WAITING
+    assert waker._asked.qsize() == wakeups.MAX_WAITING
     release.set()
 
 
