@@ -20,7 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "backup": {},
     "ordered": {"ordering": "key"},
-    "limited": {"rate_limit": 40.0, "max_in_flight": 6},
+    "limited": {"rate_limit_per_second": 40.0, "max_in_flight": 6},
 }
 
 

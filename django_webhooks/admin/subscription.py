@@ -189,13 +189,19 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
         first_key = ["signing_secret"] if permitted(request, "see_secret") else []
         signatures = [*(["keys"] if obj else first_key), "signature_style"]
         state = ["status", "status_reason", "status_by", "unreadable", "changed", "made"]
-        policy = ["ordering", "timeout", "retry_attempts", "retry_base", "retry_cap"]
+        policy = [
+            "ordering",
+            "timeout_seconds",
+            "retry_attempts",
+            "retry_base_seconds",
+            "retry_cap_seconds",
+        ]
         policy.append("client_errors_final")
         thresholds = [
             ("health_fall", "health_rise"),
-            ("health_window", "health_window_attempts", "health_window_share"),
-            ("health_hold", "health_hold_cap"),
-            "disable_after",
+            ("health_window_seconds", "health_window_attempts", "health_window_share"),
+            ("health_hold_seconds", "health_hold_cap_seconds"),
+            "disable_after_seconds",
         ]
         failover = [
             "failover",
@@ -217,7 +223,10 @@ class SubscriptionAdmin(Columns, Audited, MaskedHosts, Scoped, admin.ModelAdmin)
             (
                 _("Limits"),
                 {
-                    "fields": [("rate_limit", "max_in_flight"), *(["waits"] if obj else [])],
+                    "fields": [
+                        ("rate_limit_per_second", "max_in_flight"),
+                        *(["waits"] if obj else []),
+                    ],
                     "description": _(
                         "For a receiver that cannot take all at once. What may not go yet waits, "
                         "and goes oldest first."

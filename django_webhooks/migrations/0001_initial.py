@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             name="Subscription",
             fields=[
                 (
-                    "timeout",
+                    "timeout_seconds",
                     models.FloatField(
                         blank=True,
                         help_text="Seconds for one attempt in all; empty: WEBHOOKS_TIMEOUT_SECONDS.",
@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "retry_base",
+                    "retry_base_seconds",
                     models.FloatField(
                         blank=True,
                         help_text="Seconds before the first retry; empty: WEBHOOKS_RETRY_BASE_SECONDS.",
@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "retry_cap",
+                    "retry_cap_seconds",
                     models.FloatField(
                         blank=True,
                         help_text="Seconds between two attempts at the most; empty: WEBHOOKS_RETRY_CAP_SECONDS.",
@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "rate_limit",
+                    "rate_limit_per_second",
                     models.FloatField(
                         blank=True,
                         help_text="Over all workers, above 0; 0.5 is one in two seconds. Empty: WEBHOOKS_RATE_LIMIT_PER_SECOND.",
@@ -118,7 +118,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "health_window",
+                    "health_window_seconds",
                     models.FloatField(
                         blank=True,
                         help_text="Seconds; empty: 60.",
@@ -147,7 +147,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "health_hold",
+                    "health_hold_seconds",
                     models.FloatField(
                         blank=True,
                         help_text="Seconds; empty: WEBHOOKS_HEALTH_HOLD_SECONDS.",
@@ -157,7 +157,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "health_hold_cap",
+                    "health_hold_cap_seconds",
                     models.FloatField(
                         blank=True,
                         help_text="Seconds; empty: 60 times the first hold.",
@@ -167,7 +167,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "disable_after",
+                    "disable_after_seconds",
                     models.FloatField(
                         blank=True,
                         help_text="Seconds; empty: WEBHOOKS_DISABLE_AFTER_SECONDS.",
@@ -337,7 +337,9 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(
-                                ("rate_limit__isnull", True), ("rate_limit__gt", 0), _connector="OR"
+                                ("rate_limit_per_second__isnull", True),
+                                ("rate_limit_per_second__gt", 0),
+                                _connector="OR",
                             ),
                             models.Q(
                                 ("max_in_flight__isnull", True),
@@ -360,32 +362,38 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(
-                                ("timeout__isnull", True), ("timeout__gt", 0), _connector="OR"
-                            ),
-                            models.Q(
-                                ("retry_base__isnull", True), ("retry_base__gt", 0), _connector="OR"
-                            ),
-                            models.Q(
-                                ("retry_cap__isnull", True), ("retry_cap__gt", 0), _connector="OR"
-                            ),
-                            models.Q(
-                                ("health_window__isnull", True),
-                                ("health_window__gt", 0),
+                                ("timeout_seconds__isnull", True),
+                                ("timeout_seconds__gt", 0),
                                 _connector="OR",
                             ),
                             models.Q(
-                                ("health_hold__isnull", True),
-                                ("health_hold__gt", 0),
+                                ("retry_base_seconds__isnull", True),
+                                ("retry_base_seconds__gt", 0),
                                 _connector="OR",
                             ),
                             models.Q(
-                                ("health_hold_cap__isnull", True),
-                                ("health_hold_cap__gt", 0),
+                                ("retry_cap_seconds__isnull", True),
+                                ("retry_cap_seconds__gt", 0),
                                 _connector="OR",
                             ),
                             models.Q(
-                                ("disable_after__isnull", True),
-                                ("disable_after__gt", 0),
+                                ("health_window_seconds__isnull", True),
+                                ("health_window_seconds__gt", 0),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("health_hold_seconds__isnull", True),
+                                ("health_hold_seconds__gt", 0),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("health_hold_cap_seconds__isnull", True),
+                                ("health_hold_cap_seconds__gt", 0),
+                                _connector="OR",
+                            ),
+                            models.Q(
+                                ("disable_after_seconds__isnull", True),
+                                ("disable_after_seconds__gt", 0),
                                 _connector="OR",
                             ),
                         ),
@@ -778,7 +786,7 @@ class Migration(migrations.Migration):
                 ),
                 ("window_attempts", models.PositiveIntegerField(default=0, editable=False)),
                 ("window_failures", models.PositiveIntegerField(default=0, editable=False)),
-                ("hold", models.FloatField(default=0.0, verbose_name="hold in seconds")),
+                ("hold_seconds", models.FloatField(default=0.0, verbose_name="hold in seconds")),
                 (
                     "hold_until",
                     django_webhooks.fields.UTCDateTimeField(

@@ -62,7 +62,7 @@ class DeliveryOptions(models.Model):
             pgettext_lazy("statuses", "5xx and silence"),
         )
 
-    timeout = models.FloatField(
+    timeout_seconds = models.FloatField(
         _("time-out"),
         null=True,
         blank=True,
@@ -75,14 +75,14 @@ class DeliveryOptions(models.Model):
         blank=True,
         help_text=_("Attempts at the most; empty: WEBHOOKS_RETRY_ATTEMPTS."),
     )
-    retry_base = models.FloatField(
+    retry_base_seconds = models.FloatField(
         _("first wait"),
         null=True,
         blank=True,
         validators=[validate_seconds],
         help_text=_("Seconds before the first retry; empty: WEBHOOKS_RETRY_BASE_SECONDS."),
     )
-    retry_cap = models.FloatField(
+    retry_cap_seconds = models.FloatField(
         _("longest wait"),
         null=True,
         blank=True,
@@ -97,7 +97,7 @@ class DeliveryOptions(models.Model):
             "left to try."
         ),
     )
-    rate_limit = models.FloatField(
+    rate_limit_per_second = models.FloatField(
         _("requests a second"),
         null=True,
         blank=True,
@@ -125,7 +125,7 @@ class DeliveryOptions(models.Model):
     )
     health_fall = _count(_("failures to fall"), "WEBHOOKS_HEALTH_FALL")
     health_rise = _count(_("probes to rise"), "WEBHOOKS_HEALTH_RISE")
-    health_window = _seconds(_("failure window"), f"{health.WINDOW_SECONDS:g}")
+    health_window_seconds = _seconds(_("failure window"), f"{health.WINDOW_SECONDS:g}")
     health_window_attempts = _count(_("attempts in it"), health.WINDOW_ATTEMPTS)
     health_window_share = models.FloatField(
         _("share that fails"),
@@ -133,8 +133,8 @@ class DeliveryOptions(models.Model):
         blank=True,
         help_text=_("Above 0, at most 1; empty: %(setting)s.") % {"setting": health.WINDOW_SHARE},
     )
-    health_hold = _seconds(_("first hold"), "WEBHOOKS_HEALTH_HOLD_SECONDS")
-    health_hold_cap = models.FloatField(
+    health_hold_seconds = _seconds(_("first hold"), "WEBHOOKS_HEALTH_HOLD_SECONDS")
+    health_hold_cap_seconds = models.FloatField(
         _("longest hold"),
         null=True,
         blank=True,
@@ -142,13 +142,14 @@ class DeliveryOptions(models.Model):
         help_text=_("Seconds; empty: %(factor)s times the first hold.")
         % {"factor": health.HOLD_CAP_FACTOR},
     )
-    disable_after = _seconds(_("disabled after"), "WEBHOOKS_DISABLE_AFTER_SECONDS")
+    disable_after_seconds = _seconds(_("disabled after"), "WEBHOOKS_DISABLE_AFTER_SECONDS")
 
     class Meta:
         abstract = True
         constraints = [
             models.CheckConstraint(
-                condition=_empty_or("rate_limit", gt=0) & _empty_or("max_in_flight", gte=1),
+                condition=_empty_or("rate_limit_per_second", gt=0)
+                & _empty_or("max_in_flight", gte=1),
                 name="webhooks_sub_limits_positive",
                 violation_error_message=_(
                     "Limits are above 0; to send nothing, pause the subscription."
@@ -160,9 +161,13 @@ class DeliveryOptions(models.Model):
                 violation_error_message=_("Allow at least one attempt."),
             ),
             models.CheckConstraint(
-                condition=_empty_or("timeout", "retry_base", "retry_cap", gt=0)
-                & _empty_or("health_window", "health_hold", "health_hold_cap", gt=0)
-                & _empty_or("disable_after", gt=0),
+                condition=_empty_or(
+                    "timeout_seconds", "retry_base_seconds", "retry_cap_seconds", gt=0
+                )
+                & _empty_or(
+                    "health_window_seconds", "health_hold_seconds", "health_hold_cap_seconds", gt=0
+                )
+                & _empty_or("disable_after_seconds", gt=0),
                 name="webhooks_sub_times_positive",
                 violation_error_message=_("Times are positive numbers of seconds."),
             ),
@@ -181,7 +186,11 @@ class DeliveryOptions(models.Model):
     @property
     def attempt_timeout(self) -> float:
         """Seconds for one attempt in all; always ends well before its lease."""
-        wanted = settings.WEBHOOKS_TIMEOUT_SECONDS if self.timeout is None else self.timeout
+        wanted = (
+            settings.WEBHOOKS_TIMEOUT_SECONDS
+            if self.timeout_seconds is None
+            else self.timeout_seconds
+        )
         return float(min(wanted, settings.WEBHOOKS_LEASE_SECONDS * 0.75))
 
     @property
@@ -189,16 +198,16 @@ class DeliveryOptions(models.Model):
         """How often and how long a delivery to it is tried."""
         return RetryPolicy(
             attempts=_first(self.retry_attempts, settings.WEBHOOKS_RETRY_ATTEMPTS),
-            base=_first(self.retry_base, settings.WEBHOOKS_RETRY_BASE_SECONDS),
+            base=_first(self.retry_base_seconds, settings.WEBHOOKS_RETRY_BASE_SECONDS),
             factor=settings.WEBHOOKS_RETRY_FACTOR,
-            cap=_first(self.retry_cap, settings.WEBHOOKS_RETRY_CAP_SECONDS),
+            cap=_first(self.retry_cap_seconds, settings.WEBHOOKS_RETRY_CAP_SECONDS),
             max_age=settings.WEBHOOKS_EVENT_MAX_AGE_SECONDS,
         )
 
     @property
     def limits(self) -> Limits:
         """How many requests may go to it, over all workers."""
-        rate = _first(self.rate_limit, settings.WEBHOOKS_RATE_LIMIT_PER_SECOND)
+        rate = _first(self.rate_limit_per_second, settings.WEBHOOKS_RATE_LIMIT_PER_SECOND)
         return Limits(
             # A row that nobody validated must not stop its neighbours by moments out of range.
             rate=None if rate is None else max(rate, SLOWEST_RATE),
@@ -226,21 +235,21 @@ class DeliveryOptions(models.Model):
     @property
     def health_thresholds(self) -> Thresholds:
         """When its endpoints fall and rise."""
-        hold = _bounded(self.health_hold, settings.WEBHOOKS_HEALTH_HOLD_SECONDS)
+        hold = _bounded(self.health_hold_seconds, settings.WEBHOOKS_HEALTH_HOLD_SECONDS)
         return Thresholds(
             fall=_first(self.health_fall, settings.WEBHOOKS_HEALTH_FALL),
             rise=_first(self.health_rise, settings.WEBHOOKS_HEALTH_RISE),
-            window=_bounded(self.health_window, health.WINDOW_SECONDS),
+            window=_bounded(self.health_window_seconds, health.WINDOW_SECONDS),
             window_attempts=_first(self.health_window_attempts, health.WINDOW_ATTEMPTS),
             window_share=_first(self.health_window_share, health.WINDOW_SHARE),
             hold=hold,
-            hold_cap=_bounded(self.health_hold_cap, hold * health.HOLD_CAP_FACTOR),
+            hold_cap=_bounded(self.health_hold_cap_seconds, hold * health.HOLD_CAP_FACTOR),
         )
 
     @property
     def disabled_after(self) -> float:
         """Seconds for which all its endpoints may fail before it is disabled."""
-        return _bounded(self.disable_after, settings.WEBHOOKS_DISABLE_AFTER_SECONDS)
+        return _bounded(self.disable_after_seconds, settings.WEBHOOKS_DISABLE_AFTER_SECONDS)
 
 
 def _first(own: Any, default: Any) -> Any:

@@ -77,7 +77,7 @@ class EndpointHealth(models.Model):
     window_began = UTCDateTimeField(null=True, blank=True, editable=False)
     window_attempts = models.PositiveIntegerField(default=0, editable=False)
     window_failures = models.PositiveIntegerField(default=0, editable=False)
-    hold = models.FloatField(_("hold in seconds"), default=0.0)
+    hold_seconds = models.FloatField(_("hold in seconds"), default=0.0)
     hold_until = UTCDateTimeField(_("held until"), null=True, blank=True)
     probe_successes = models.PositiveIntegerField(_("successful probes in a row"), default=0)
     trial_until = UTCDateTimeField(null=True, blank=True, editable=False)
@@ -173,21 +173,21 @@ class EndpointHealth(models.Model):
                 window_began=self.window_began,
                 window_attempts=self.window_attempts,
                 window_failures=self.window_failures,
-                hold=self.hold,
+                hold=self.hold_seconds,
             )
         if self.state == self.State.TRIAL:
             return policy.Trial(
                 since=self.since,
                 failing_since=self.failing_since,
                 reason=self.reason,
-                hold=self.hold,
+                hold=self.hold_seconds,
                 event=self.failing_event,
             )
         return policy.Unhealthy(
             since=self.since,
             failing_since=self.failing_since,
             reason=self.reason,
-            hold=self.hold,
+            hold=self.hold_seconds,
             until=self.hold_until or self.since,
             probe_successes=self.probe_successes,
         )
@@ -198,7 +198,7 @@ class EndpointHealth(models.Model):
             self.trial_until = None
             # A changed state is looked at soon, not when the old one would have been.
             self.probe_due_at = state.since
-        self.since, self.hold = state.since, state.hold
+        self.since, self.hold_seconds = state.since, state.hold
         self.failures = self.refusals = self.probe_failures = self.probe_successes = 0
         self.window_attempts = self.window_failures = 0
         self.window_began = self.failing_event = self.hold_until = None

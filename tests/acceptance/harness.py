@@ -267,7 +267,7 @@ class Harness:
         found: list[dict[str, Any]] = self.python(
             "from django_webhooks.models import EndpointHealth\n"
             "print(json.dumps(list(EndpointHealth.objects.order_by('endpoint__position')"
-            ".values('state', 'is_active', 'hold', 'slow_start_released', 'reason'))))"
+            ".values('state', 'is_active', 'hold_seconds', 'slow_start_released', 'reason'))))"
         )
         return found
 

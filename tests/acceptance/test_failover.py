@@ -140,7 +140,7 @@ def an_outage(
         time.sleep(seconds)
         assert causes(harness) == ["failover"]
         during = events.latencies(primary.receiver, backup)
-        held = harness.candidates()[0]["hold"]
+        held = harness.candidates()[0]["hold_seconds"]
         heals()
         healed, healed_at = time.monotonic(), time.time()
         until(
@@ -149,7 +149,7 @@ def an_outage(
             seconds=held * 2 + 30,
         )
         # A trial that was under way while it healed may have failed and doubled it.
-        hold = harness.candidates()[0]["hold"]
+        hold = harness.candidates()[0]["hold_seconds"]
         time.sleep(1)
     account(harness, events, primary, backup)
     assert percentile(during, 0.99) < TIMEOUT + 2 + late.total, during[-20:]

@@ -41,7 +41,7 @@ def excess(times: list[float], *, rate: float, jitter: float) -> float:
 )
 def test_two_workers_keep_to_a_rate_and_reach_it(harness, receiver, rate, count, others):
     receiver.answers = [Answer(204, delay=0.02 if others else 0.0)]
-    harness.subscribe_pair(receiver.url, rate_limit=float(rate), **others)
+    harness.subscribe_pair(receiver.url, rate_limit_per_second=float(rate), **others)
     harness.emit(count)
     harness.worker()
     harness.worker()
@@ -92,7 +92,7 @@ def test_never_more_in_flight_than_allowed_also_after_a_worker_is_killed(harness
 
 
 def test_a_limit_that_is_lifted_while_much_waits(harness, receiver):
-    harness.subscribe_pair(receiver.url, rate_limit=1.0)
+    harness.subscribe_pair(receiver.url, rate_limit_per_second=1.0)
     harness.emit(300)
     harness.worker()
     harness.beat()
@@ -101,7 +101,7 @@ def test_a_limit_that_is_lifted_while_much_waits(harness, receiver):
 
     harness.python(
         "from django_webhooks.models import Subscription\n"
-        "s = Subscription.objects.get()\ns.rate_limit = None\ns.save()"
+        "s = Subscription.objects.get()\ns.rate_limit_per_second = None\ns.save()"
     )
 
     until(lambda: harness.statuses() == {"succeeded": 300}, f"stuck: {harness.statuses()}")

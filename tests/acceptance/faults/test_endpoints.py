@@ -276,8 +276,8 @@ def test_f23_a_lost_encryption_key(harness, receiver, account):
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
-        pytest.param("timeout", "internal", marks=pytest.mark.campaign),
-        ("retry_cap", "http_503"),
+        pytest.param("timeout_seconds", "internal", marks=pytest.mark.campaign),
+        ("retry_cap_seconds", "http_503"),
     ],
 )
 def test_f23_a_row_that_makes_the_sender_raise(harness, receiver, account, column, reason):
@@ -294,7 +294,7 @@ def test_f23_a_row_that_makes_the_sender_raise(harness, receiver, account, colum
         assert len(receiver.requests) == 20
         other.answers = [Answer(204)]
         harness.python(MODELS + f"Subscription.objects.filter(name='poison').update({column}=None)")
-        if column == "retry_cap":
+        if column == "retry_cap_seconds":
             # By the default it would wait for seconds and minutes.
             harness.python(MODELS + "Delivery.objects.try_now(times.now())")
         account.receivers.append(other)

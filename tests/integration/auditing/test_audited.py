@@ -55,11 +55,11 @@ def test_a_new_subscription_with_an_endpoint():
 
 
 def test_a_change_is_noted_once_with_the_names_of_fields(made, since):
-    made.name, made.timeout, made.event_types = "ERP", 3.0, ["user.*"]
+    made.name, made.timeout_seconds, made.event_types = "ERP", 3.0, ["user.*"]
     with set_actor("ada"):
         made.save()
 
-    assert since() == [("subscription.changed", "ada", ["event_types", "name", "timeout"])]
+    assert since() == [("subscription.changed", "ada", ["event_types", "name", "timeout_seconds"])]
 
 
 def test_a_save_that_changes_nothing_is_not_noted(made, since):
@@ -125,7 +125,7 @@ def test_what_has_a_name_is_noted_by_it(made, since):
 def test_bulk_writes_are_noted_for_each_row(made, since):
     other = factories.subscription(name="ERP")
     before = len(since())
-    Subscription.objects.update(timeout=5.0)
+    Subscription.objects.update(timeout_seconds=5.0)
     Subscription.objects.filter(pk=other.pk).update(status="paused", status_reason="night")
     Endpoint.objects.bulk_create(
         [Endpoint(subscription=other, url="http://127.0.0.1:9/x", position=p) for p in (5, 6)]
@@ -134,8 +134,8 @@ def test_bulk_writes_are_noted_for_each_row(made, since):
     Subscription.objects.bulk_update([made], ["name"])
 
     assert since()[before:] == [
-        ("subscription.changed", "", ["timeout"]),
-        ("subscription.changed", "", ["timeout"]),
+        ("subscription.changed", "", ["timeout_seconds"]),
+        ("subscription.changed", "", ["timeout_seconds"]),
         ("subscription.paused", "", None),
         ("endpoint.added", "", None),
         ("endpoint.added", "", None),

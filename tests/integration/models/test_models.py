@@ -61,7 +61,13 @@ class TestSubscriptions:
             factories.subscription(is_global=True, owner=shop)
 
     @pytest.mark.parametrize(
-        "fields", [{"retry_attempts": 0}, {"timeout": 0}, {"retry_base": -1}, {"retry_cap": 0}]
+        "fields",
+        [
+            {"retry_attempts": 0},
+            {"timeout_seconds": 0},
+            {"retry_base_seconds": -1},
+            {"retry_cap_seconds": 0},
+        ],
     )
     def test_limits_are_positive(self, fields):
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -83,7 +89,7 @@ class TestSubscriptions:
 
     def test_its_own_limits_come_before_the_settings(self, settings):
         settings.WEBHOOKS_RETRY_BASE_SECONDS = 7.0
-        made = factories.subscription(retry_attempts=3, retry_cap=60.0, timeout=2.0)
+        made = factories.subscription(retry_attempts=3, retry_cap_seconds=60.0, timeout_seconds=2.0)
 
         assert made.retry_policy.attempts == 3
         assert (made.retry_policy.base, made.retry_policy.cap) == (7.0, 60.0)
@@ -92,7 +98,7 @@ class TestSubscriptions:
     def test_an_attempt_never_outlasts_its_lease(self, settings):
         settings.WEBHOOKS_LEASE_SECONDS = 20.0
 
-        assert factories.subscription(timeout=300.0).attempt_timeout == 15.0
+        assert factories.subscription(timeout_seconds=300.0).attempt_timeout == 15.0
 
     def test_pausing_holds_and_resuming_releases(self):
         subscription = factories.subscription()

@@ -122,7 +122,7 @@ def test_what_is_held_is_released_where_it_may_flow_alone(status, unreadable, en
 @pytest.mark.parametrize(("status", "unreadable", "endpoints"), CASES)
 def test_limits_let_the_same_flow(status, unreadable, endpoints):
     subscription, flows = arranged(status, unreadable, endpoints)
-    Subscription.objects.update(rate_limit=10)
+    Subscription.objects.update(rate_limit_per_second=10)
     subscription = Subscription.objects.prefetch_related("endpoints__health").get()
 
     assert subscription.limits

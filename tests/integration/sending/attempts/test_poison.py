@@ -59,9 +59,12 @@ def test_numbers_beyond_the_calendar_harm_nobody(clock):
         held = factories.subscription(url=broken.url, event_types=["user.*"])
         slow = factories.subscription(url=receiver.url, event_types=["user.*"])
         Subscription.objects.filter(pk=held.pk).update(
-            health_hold=1e300, health_hold_cap=1e300, health_window=1e300, disable_after=1e300
+            health_hold_seconds=1e300,
+            health_hold_cap_seconds=1e300,
+            health_window_seconds=1e300,
+            disable_after_seconds=1e300,
         )
-        Subscription.objects.filter(pk=slow.pk).update(rate_limit=1e-300)
+        Subscription.objects.filter(pk=slow.pk).update(rate_limit_per_second=1e-300)
         for number in range(4):
             factories.record("user.joined", data={"id": number})
         factories.subscription(url=receiver.url)
@@ -77,7 +80,7 @@ def test_numbers_beyond_the_calendar_harm_nobody(clock):
     assert good.status == "succeeded"
     assert Attempt.objects.filter(delivery__subscription=held).count() >= 3
     candidate = EndpointHealth.objects.get(subscription=held)
-    assert (candidate.state, candidate.hold) == ("unhealthy", LONGEST_SECONDS)
+    assert (candidate.state, candidate.hold_seconds) == ("unhealthy", LONGEST_SECONDS)
     # One goes at once, the next in eleven days.
     assert slow.deliveries.succeeded().count() == 1
 

@@ -126,7 +126,7 @@ class TestInsertAll:
 
 class TestRow:
     def test_is_what_django_reads(self):
-        made = factories.subscription(url="https://a.example/hook", rate_limit=2.5)
+        made = factories.subscription(url="https://a.example/hook", rate_limit_per_second=2.5)
         for row in (made, made.endpoints.get()):
             names = [one.attname for one in row._meta.concrete_fields]
             model = type(row)

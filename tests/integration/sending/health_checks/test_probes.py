@@ -346,7 +346,7 @@ class TestClocks:
                 failing_since=clock(),
                 since=clock(),
                 is_active=None,
-                hold=30,
+                hold_seconds=30,
                 trial_until=clock() + timedelta(minutes=1),
             )
             clock.move(hours=hours)

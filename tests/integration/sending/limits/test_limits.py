@@ -63,7 +63,7 @@ class TestRate:
 
     def test_a_burst_goes_and_the_others_wait_for_their_moments(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=5)
+            factories.subscription(url=receiver.url, rate_limit_per_second=5)
             record(12)
             worker.drain(clock=clock)
 
@@ -76,7 +76,7 @@ class TestRate:
     def test_they_go_oldest_first_as_time_passes(self, clock, settings):
         settings.WEBHOOKS_MAX_IN_FLIGHT = 1
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=5)
+            factories.subscription(url=receiver.url, rate_limit_per_second=5)
             record(12)
             arrived = []
             for _ in range(5):
@@ -91,7 +91,7 @@ class TestRate:
 
     def test_moments_that_nobody_took_are_not_made_up_for(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=2)
+            factories.subscription(url=receiver.url, rate_limit_per_second=2)
             record(12)
             worker.drain(clock=clock)
             clock.move(hours=1)
@@ -101,7 +101,7 @@ class TestRate:
 
     def test_what_more_than_a_few_seconds_hold_is_held(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=1)
+            factories.subscription(url=receiver.url, rate_limit_per_second=1)
             record(40)
             worker.drain(clock=clock)
 
@@ -111,7 +111,7 @@ class TestRate:
 
     def test_what_is_held_is_released_as_time_passes_and_all_arrives(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=1)
+            factories.subscription(url=receiver.url, rate_limit_per_second=1)
             record(40)
             for _ in range(42):
                 worker.drain(clock=clock)
@@ -123,7 +123,7 @@ class TestRate:
 
     def test_a_low_rate(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=0.01)
+            factories.subscription(url=receiver.url, rate_limit_per_second=0.01)
             record(3)
             arrived = []
             for _ in range(6):
@@ -137,7 +137,7 @@ class TestRate:
 
     def test_the_run_says_when_to_look_again(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=0.2)
+            factories.subscription(url=receiver.url, rate_limit_per_second=0.2)
             record(3)
             drained = worker.drain(clock=clock)
 
@@ -146,7 +146,7 @@ class TestRate:
 
     def test_one_run_waits_for_the_next_moment_and_no_second_one(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=0.2)
+            factories.subscription(url=receiver.url, rate_limit_per_second=0.2)
             record(3)
             lease = claims.take(now=clock(), limit=100, using="default")
             run = dispatch._Run(using="default", clock=clock)
@@ -164,7 +164,7 @@ class TestRate:
     def test_a_patient_run_waits_for_moments_that_are_near(self, monkeypatch, is_patient, count):
         monkeypatch.setattr(pacing, "LINGER", 3.0)
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=0.5)
+            factories.subscription(url=receiver.url, rate_limit_per_second=0.5)
             record(2)
             drained = worker.drain(is_patient=is_patient)
 
@@ -173,7 +173,9 @@ class TestRate:
 
     def test_retries_count(self, clock):
         with receiving(500) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=1, retry_base=1.0, health_fall=1000)
+            factories.subscription(
+                url=receiver.url, rate_limit_per_second=1, retry_base_seconds=1.0, health_fall=1000
+            )
             record(2)
             for _ in range(6):
                 worker.drain(clock=clock)
@@ -187,7 +189,7 @@ class TestRate:
         from django_webhooks.sending.replays.single import replay
 
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=1)
+            factories.subscription(url=receiver.url, rate_limit_per_second=1)
             record(1)
             worker.drain(clock=clock)
             replay(Delivery.objects.all())
@@ -200,7 +202,7 @@ class TestRate:
 
     def test_others_are_not_limited(self, clock):
         with receiving(204) as limited, receiving(204) as free:
-            factories.subscription(url=limited.url, rate_limit=1)
+            factories.subscription(url=limited.url, rate_limit_per_second=1)
             factories.subscription(url=free.url)
             record(30)
             worker.drain(clock=clock)
@@ -211,7 +213,7 @@ class TestRate:
         settings.WEBHOOKS_RATE_LIMIT_PER_SECOND = 2
         with receiving(204) as one, receiving(204) as other:
             factories.subscription(url=one.url)
-            factories.subscription(url=other.url, rate_limit=4)
+            factories.subscription(url=other.url, rate_limit_per_second=4)
             record(10)
             worker.drain(clock=clock)
 
@@ -219,7 +221,7 @@ class TestRate:
 
     def test_what_waited_too_long_in_a_process_asks_again(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=5)
+            factories.subscription(url=receiver.url, rate_limit_per_second=5)
             record(1)
             run = dispatch._Run(using="default", clock=clock)
             lease = claims.take(now=clock(), limit=10, using="default")
@@ -318,7 +320,7 @@ class TestInFlight:
 
     def test_both_limits(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, max_in_flight=2, rate_limit=4)
+            factories.subscription(url=receiver.url, max_in_flight=2, rate_limit_per_second=4)
             record(20)
             arrived = []
             for _ in range(30):
@@ -343,7 +345,7 @@ class TestNothingWaitsForEver:
     def backed_up(self, clock):
         """A subscription with much held, whose worker is gone."""
         with receiving(204) as receiver:
-            made = factories.subscription(url=receiver.url, rate_limit=1)
+            made = factories.subscription(url=receiver.url, rate_limit_per_second=1)
             record(40)
             worker.drain(clock=clock)
             assert waits(clock)["held"] == 24
@@ -371,7 +373,7 @@ class TestNothingWaitsForEver:
 
     def test_a_limit_that_is_raised(self, clock, backed_up):
         made, receiver = backed_up
-        made.rate_limit = 1000
+        made.rate_limit_per_second = 1000
         made.save()
 
         clock.move(seconds=0.1)
@@ -381,7 +383,7 @@ class TestNothingWaitsForEver:
 
     def test_a_limit_that_is_lifted(self, clock, backed_up):
         made, receiver = backed_up
-        made.rate_limit = None
+        made.rate_limit_per_second = None
         made.save()
 
         worker.drain(clock=clock)
@@ -392,7 +394,7 @@ class TestNothingWaitsForEver:
 
     def test_a_limit_that_is_changed_past_the_model(self, clock, backed_up):
         _, receiver = backed_up
-        Subscription.objects.update(rate_limit=None)
+        Subscription.objects.update(rate_limit_per_second=None)
 
         limits.nudge(now=clock(), using="default")
         worker.drain(clock=clock)
@@ -401,7 +403,7 @@ class TestNothingWaitsForEver:
 
     def test_a_limit_that_is_lowered(self, clock, backed_up):
         made, receiver = backed_up
-        made.rate_limit = 0.1
+        made.rate_limit_per_second = 0.1
         made.save()
         before = len(receiver.requests)
 
@@ -425,7 +427,7 @@ class TestNothingWaitsForEver:
 
     def test_what_a_pause_held_flows_as_the_limit_allows(self, clock):
         with receiving(204) as receiver:
-            made = factories.subscription(url=receiver.url, rate_limit=10)
+            made = factories.subscription(url=receiver.url, rate_limit_per_second=10)
             made.pause()
             record(300)
             made.resume()
@@ -467,7 +469,7 @@ class TestNothingWaitsForEver:
     def test_a_limit_that_is_lifted_in_a_slow_start_leaves_that_to_go_on(self, clock, backed_up):
         _, receiver = backed_up
         EndpointHealth.objects.update(slow_start_released=2)
-        Subscription.objects.update(rate_limit=None)
+        Subscription.objects.update(rate_limit_per_second=None)
 
         limits.nudge(now=clock(), using="default")
 
@@ -478,7 +480,7 @@ class TestNothingWaitsForEver:
 
     def test_failover(self, clock):
         with receiving(500) as primary, receiving(204) as backup:
-            made = factories.subscription(url=primary.url, rate_limit=2)
+            made = factories.subscription(url=primary.url, rate_limit_per_second=2)
             made.endpoints.create(url=backup.url, position=1)
             record(20)
             self.drain(clock, times=30)
@@ -489,7 +491,7 @@ class TestNothingWaitsForEver:
 
     def test_a_trial_that_has_to_wait_is_made_later(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=0.5, max_in_flight=1)
+            factories.subscription(url=receiver.url, rate_limit_per_second=0.5, max_in_flight=1)
             record(1)
             worker.drain(clock=clock)
             EndpointHealth.objects.update(
@@ -524,7 +526,7 @@ class TestWords:
 
     def test_a_delivery_that_waits_for_its_moment(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=0.5)
+            factories.subscription(url=receiver.url, rate_limit_per_second=0.5)
             record(2)
             worker.drain(clock=clock)
 
@@ -536,7 +538,7 @@ class TestWords:
 
     def test_a_delivery_that_is_held(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, rate_limit=1)
+            factories.subscription(url=receiver.url, rate_limit_per_second=1)
             record(40)
             worker.drain(clock=clock)
 
@@ -566,7 +568,9 @@ class TestWords:
 
     def test_pages_show_the_limit_and_how_many_wait(self, clock, admin_client):
         with receiving(204) as receiver:
-            made = factories.subscription(url=receiver.url, rate_limit=1, max_in_flight=5)
+            made = factories.subscription(
+                url=receiver.url, rate_limit_per_second=1, max_in_flight=5
+            )
             record(40)
             worker.drain(clock=clock)
 
@@ -589,7 +593,8 @@ class TestFields:
     """What can be entered."""
 
     @pytest.mark.parametrize(
-        "fields", [{"rate_limit": 0.0}, {"rate_limit": -1.0}, {"max_in_flight": 0}]
+        "fields",
+        [{"rate_limit_per_second": 0.0}, {"rate_limit_per_second": -1.0}, {"max_in_flight": 0}],
     )
     def test_a_limit_is_above_zero(self, fields):
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -600,7 +605,7 @@ class TestFields:
     @pytest.mark.parametrize("rate", [float("inf"), float("nan")])
     def test_a_rate_is_finite(self, rate):
         with pytest.raises(ValidationError):
-            Subscription(name="x", rate_limit=rate).clean_fields()
+            Subscription(name="x", rate_limit_per_second=rate).clean_fields()
 
 
 class TestCosts:
@@ -619,7 +624,7 @@ class TestCosts:
     @pytest.mark.usefixtures("new_files")
     def test_a_long_backlog_is_put_aside_in_few_steps(self, clock, monkeypatch):
         count = 20_000
-        factories.subscription(rate_limit=1)
+        factories.subscription(rate_limit_per_second=1)
         [first] = factories.record(data={"id": 1})
         Delivery.objects.bulk_create(
             (

@@ -53,7 +53,7 @@ def most_at_once(receiver):
 def test_three_workers_keep_to_a_rate_and_reach_it():
     rate, count = 20, 80
     with receiving(204) as receiver:
-        factories.subscription(url=receiver.url, rate_limit=rate)
+        factories.subscription(url=receiver.url, rate_limit_per_second=rate)
         for number in range(count):
             factories.record(data={"id": number})
         with stalls() as late:
@@ -73,7 +73,7 @@ def test_three_workers_keep_to_a_rate_and_reach_it():
 
 def test_one_run_goes_on_with_what_found_no_place_in_its_process_at_first():
     with receiving(204) as receiver:
-        factories.subscription(url=receiver.url, rate_limit=20)
+        factories.subscription(url=receiver.url, rate_limit_per_second=20)
         for number in range(24):
             factories.record(data={"id": number})
         # The burst is 20, of which one process takes a few at a time.
@@ -102,7 +102,7 @@ def test_three_workers_never_have_more_in_flight_than_allowed():
 def test_limits_that_change_while_workers_work():
     count = 150
     with receiving(Answer(204, delay=0.01)) as receiver:
-        made = factories.subscription(url=receiver.url, rate_limit=5, max_in_flight=1)
+        made = factories.subscription(url=receiver.url, rate_limit_per_second=5, max_in_flight=1)
         for number in range(count):
             factories.record(data={"id": number})
 
@@ -111,10 +111,10 @@ def test_limits_that_change_while_workers_work():
         def change():
             try:
                 for fields in (
-                    {"rate_limit": 50, "max_in_flight": None},
-                    {"rate_limit": None, "max_in_flight": 2},
-                    {"rate_limit": 1, "max_in_flight": 3},
-                    {"rate_limit": None, "max_in_flight": None},
+                    {"rate_limit_per_second": 50, "max_in_flight": None},
+                    {"rate_limit_per_second": None, "max_in_flight": 2},
+                    {"rate_limit_per_second": 1, "max_in_flight": 3},
+                    {"rate_limit_per_second": None, "max_in_flight": None},
                 ):
                     time.sleep(0.7)
                     Subscription.objects.filter(pk=made.pk).update(**fields)

@@ -49,7 +49,12 @@ def mail_by(settings, backend, **options):
 def failing(subscription, *, since, state="unhealthy", position=0):
     """Let an endpoint be failing since a moment."""
     EndpointHealth.objects.filter(subscription=subscription, endpoint__position=position).update(
-        state=state, failing_since=since, since=since, reason="timeout", hold=30, hold_until=since
+        state=state,
+        failing_since=since,
+        since=since,
+        reason="timeout",
+        hold_seconds=30,
+        hold_until=since,
     )
 
 
@@ -325,7 +330,7 @@ class TestDisabling:
         assert auto_disable.disable_long_down(now=clock()) == 1
 
     def test_a_subscription_may_have_its_own_time(self, clock):
-        broken = factories.subscription(disable_after=3600)
+        broken = factories.subscription(disable_after_seconds=3600)
         failing(broken, since=clock())
         clock.move(hours=1)
 

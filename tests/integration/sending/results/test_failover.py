@@ -216,7 +216,7 @@ class TestFailback:
         drain(clock)
 
         candidate = EndpointHealth.objects.get(endpoint__position=0)
-        assert (candidate.state, candidate.hold) == ("unhealthy", 60.0)
+        assert (candidate.state, candidate.hold_seconds) == ("unhealthy", 60.0)
         assert len(primary.requests) == 1
         assert Delivery.objects.waiting().count() == 0
         assert causes() == ["failover"]
@@ -441,7 +441,7 @@ class TestAllDown:
             factories.subscription(url=receiver.url)
             record(5)
             EndpointHealth.objects.update(
-                state="trial", failing_since=clock(), since=clock(), is_active=None, hold=30
+                state="trial", failing_since=clock(), since=clock(), is_active=None, hold_seconds=30
             )
             drain(clock)
             assert receiver.requests[0].headers["webhook-attempt"] == "1"

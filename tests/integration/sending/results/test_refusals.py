@@ -234,7 +234,7 @@ class TestAll:
     def test_in_order(self, pair, clock, ordering, answer):
         """The head alone is tried; what waits behind it cannot prove anything."""
         subscription, primary, backup = pair
-        change(subscription, ordering=ordering, retry_base=1.0)
+        change(subscription, ordering=ordering, retry_base_seconds=1.0)
         primary.answers = [answer]
         record(8, ordering_key="one")
 
@@ -319,7 +319,13 @@ class TestOne:
 
     def test_retries_of_one_between_successes_of_others(self, picky, clock):
         subscription, primary, _ = picky
-        change(subscription, retry_base=0.5, retry_cap=1.0, retry_attempts=200, health_fall=1)
+        change(
+            subscription,
+            retry_base_seconds=0.5,
+            retry_cap_seconds=1.0,
+            retry_attempts=200,
+            health_fall=1,
+        )
         Endpoint.objects.get(position=1).disable("none")
         record(1)
         for number in range(1, 60):
@@ -493,11 +499,11 @@ class TestTrial:
         self.fall(primary, clock)
         holds = []
         for number in range(4, 7):
-            rise(clock, hold=candidate(0).hold + 1)
+            rise(clock, hold=candidate(0).hold_seconds + 1)
             assert candidate(0).state == "trial"
             record(1, since=number)
             drain(clock, seconds=1)
-            holds.append(candidate(0).hold)
+            holds.append(candidate(0).hold_seconds)
 
         assert holds == [60, 120, 240]
         assert (candidate(0).state, len(primary.requests)) == ("unhealthy", 3)
@@ -576,7 +582,7 @@ class TestTrial:
                     clock.move(seconds=11)
                     health_checks.check_all(clock=clock)
                 drain(clock, seconds=1)
-                states.append((candidate(0).state, candidate(0).hold))
+                states.append((candidate(0).state, candidate(0).hold_seconds))
 
         assert states == [("trial", 30.0), ("unhealthy", 60.0)]
 

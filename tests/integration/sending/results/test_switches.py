@@ -57,7 +57,13 @@ def active():
 
 def fall(endpoint, *, state="unhealthy", **fields):
     now = times.now()
-    values = {"state": state, "failing_since": now, "since": now, "reason": "timeout", "hold": 30}
+    values = {
+        "state": state,
+        "failing_since": now,
+        "since": now,
+        "reason": "timeout",
+        "hold_seconds": 30,
+    }
     EndpointHealth.objects.filter(endpoint=endpoint).update(**{**values, **fields})
 
 
@@ -165,14 +171,14 @@ class TestRows:
 
     def test_thresholds_are_those_of_the_subscription_or_of_the_settings(self, settings):
         settings.WEBHOOKS_HEALTH_RISE = 7
-        made = factories.subscription(health_fall=9, health_hold=1.5)
+        made = factories.subscription(health_fall=9, health_hold_seconds=1.5)
 
         assert made.health_thresholds == Thresholds(fall=9, rise=7, hold=1.5, hold_cap=90.0)
-        made.health_hold_cap = 2.0
+        made.health_hold_cap_seconds = 2.0
         assert made.health_thresholds.hold_cap == 2.0
 
     @pytest.mark.parametrize(
-        "fields", [{"health_fall": 0}, {"health_hold": 0}, {"health_window_share": 1.5}]
+        "fields", [{"health_fall": 0}, {"health_hold_seconds": 0}, {"health_window_share": 1.5}]
     )
     def test_senseless_thresholds_are_refused(self, fields):
         with pytest.raises(ValidationError):
@@ -336,7 +342,7 @@ class TestRaces:
 
     def test_a_trial_that_was_not_begun_is_left_to_another_delivery(self, clock):
         with receiving(204) as receiver:
-            factories.subscription(url=receiver.url, timeout=10)
+            factories.subscription(url=receiver.url, timeout_seconds=10)
             factories.record()
             fall(Endpoint.objects.get(), state="trial", is_active=None)
             calls = iter([0, 0, 0, 55])
