@@ -84,12 +84,11 @@ class PlainPool:
             self.unsettled = []
             self._changed.notify_all()
 
-    def withdraw(self) -> list[Any]:
-        """Take back what has not begun."""
+    def withdraw(self, keys: set[Hashable] | None = None) -> list[Any]:
+        """Take back what has not begun, of these keys or of all."""
         with self._changed:
-            jobs = [job for queue in self._queues.values() for job in queue]
-            self._queues.clear()
-            return jobs
+            found = list(self._queues) if keys is None else [*self._queues.keys() & keys]
+            return [job for key in found for job in self._queues.pop(key)]
 
     def withdraw_one(self, key: Hashable) -> None:
         """Leave the order as it is."""
@@ -117,12 +116,6 @@ class PlainPool:
         """Keys that have no room, as far as this pool knows."""
         with self._changed:
             return {key for key in self._under_way if not self._has_room(key)}
-
-    @property
-    def keys_under_way(self) -> set[Hashable]:
-        """Keys with a job queued or under way."""
-        with self._changed:
-            return {*self._queues, *self._under_way}
 
     def crowded_keys(self, *, beyond: int) -> set[Hashable]:
         """Keys with more jobs queued than that."""

@@ -130,7 +130,6 @@ class _Run:
         #: Whether the last fan-out left events.
         self._has_events = False
         self._found = 0
-        self._has_withdrawn = False
         self._next_at: datetime | None = None
         self._streaks = Streaks()
         self.routes = Routes(using=using)
@@ -167,7 +166,7 @@ class _Run:
         self._record(self.executor.collect(timeout=TICK))
         while True:
             let_in()
-            if self._is_ending() and not self._has_withdrawn:
+            if self._is_ending():
                 self._withdraw()
             if self._is_to_fan_out():
                 self.fan_out()
@@ -224,11 +223,11 @@ class _Run:
 
     def take(self, *, ids: Collection[UUID] | None = None) -> None:
         """Lease due work and submit it."""
-        # What is slow, or at the end all that is under way, must not delay the end or the others;
-        # what has enough queued here is left to other workers.
+        # What is slow must not delay the others, nor the end; what has enough queued is left to
+        # other workers.
         passed_over = self.executor.slow_keys
         if self._is_ending():
-            passed_over = self.executor.keys_under_way | self._known_to_be_slow()
+            passed_over |= self._known_to_be_slow()
         crowded = self.executor.crowded_keys(beyond=claims.BATCH_SIZE // 2)
         lease = conflicts.again(
             lambda: claims.take(
@@ -271,8 +270,8 @@ class _Run:
         return self._has_events or time.monotonic() - self._fanned_out_at >= 2 * TICK
 
     def _withdraw(self) -> None:
-        self._has_withdrawn = True
-        jobs = [job for job, _ in self.executor.withdraw()]
+        """Give back what would delay the end: what is slow, or all where nothing slow is left."""
+        jobs = [job for job, _ in self.executor.withdraw(self.executor.slow_keys or None)]
         if jobs:
             self._let_go([_Unstarted(job) for job in jobs])
 

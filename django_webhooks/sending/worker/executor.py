@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Set
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -181,12 +181,11 @@ class Executor(Generic[Job, Result]):
                 del self._queues[key]
         return job
 
-    def withdraw(self) -> list[Job]:
-        """Take back and return the jobs that have not begun."""
+    def withdraw(self, keys: Set[Hashable] | None = None) -> list[Job]:
+        """Take back and return the jobs of these keys, or of all, that have not begun."""
         with self._startable_changed:
-            jobs = [job for queue in self._queues.values() for job in queue]
-            self._queues.clear()
-        return jobs
+            found = list(self._queues) if keys is None else [*self._queues.keys() & keys]
+            return [job for key in found for job in self._queues.pop(key)]
 
     def close(self) -> None:
         """Begin no further job. What is under way ends by itself, and its result is dropped."""
@@ -207,12 +206,6 @@ class Executor(Generic[Job, Result]):
         with self._startable_changed:
             has_place = self._places()
             return sum(len(jobs) for key, jobs in self._queues.items() if has_place(key))
-
-    @property
-    def keys_under_way(self) -> set[Hashable]:
-        """Keys with a job queued or under way."""
-        with self._startable_changed:
-            return {*self._queues, *self._began}
 
     def load(self, key: Hashable) -> int:
         """Return how many jobs of a key are queued or under way."""

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 from django.db import connection
 
+from django_webhooks.models import Attempt, Delivery
 from django_webhooks.sending import worker
 from django_webhooks.sending.worker import dispatch
 from tests import factories
@@ -74,3 +75,33 @@ def test_ten_that_hang_with_much_to_do_do_not_delay_one_that_answers(settings, m
     assert p50 < 0.5
     # A request to one that hangs takes four seconds.
     assert p99 < 2.0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_turns_out_to_be_slow_at_the_end_does_not_make_it_later(settings, monkeypatch):
+    """The run waits for one that hangs, takes much of another meanwhile, and gives it back."""
+    settings.WEBHOOKS_TIMEOUT_SECONDS = 2.0
+    monkeypatch.setattr(dispatch, "DRAIN_SECONDS", 0.5)
+    with speaking(hang) as first, speaking(hang) as second:
+        factories.subscription(url=f"http://{first}/hook")
+        factories.subscription(url=f"http://{second}/hook", event_types=["user.joined"])
+        factories.record()
+
+        def record_later() -> None:
+            time.sleep(1.0)
+            try:
+                for _ in range(50):
+                    factories.record("user.joined")
+            finally:
+                connection.close()
+
+        later = threading.Thread(target=record_later)
+        later.start()
+        began = time.monotonic()
+        worker.drain()
+        took = time.monotonic() - began
+        later.join()
+
+    assert took < 10
+    assert Attempt.objects.count() <= 4
+    assert Delivery.objects.waiting().count() == 51
