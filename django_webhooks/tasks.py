@@ -275,7 +275,8 @@ def come_back(task: DeliveryTask, *, after: float | None, ended_at: datetime) ->
 def is_needless(task: DeliveryTask, ids: Sequence[str]) -> bool:
     """Return whether a message that names nothing came late, while another run goes on."""
     request = task.request
-    if ids or request.retries or request.is_eager:
+    sent = request.get(hints.HEADER)
+    if sent is None or ids or request.retries or request.is_eager:
         return False
     heartbeat = str(task.name).rpartition(".")[2]
-    return hints.is_needless(request.get(hints.HEADER), heartbeat, using=database.alias())
+    return hints.is_needless(sent, heartbeat, using=database.alias())

@@ -27,7 +27,7 @@ PAGE = ROOT / "docs/contributing/architecture.md"
 #: The threads that a run of a worker has for its requests.
 SENDER = "webhooks-sender"
 #: Files that a reader opens on the way, at the most; they may only become fewer.
-MAX_OF_EMIT, MAX_OF_WORKER = 8, 33
+MAX_OF_EMIT, MAX_OF_WORKER = 8, 32
 #: A decorator around functions of all layers is no caller of theirs.
 WRAPPER = "hiding.py"
 
