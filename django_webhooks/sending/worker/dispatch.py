@@ -130,6 +130,8 @@ class _Run:
         #: Whether the last fan-out left events.
         self._has_events = False
         self._found = 0
+        #: Whether the last look for due work passed over some, which may be all that is left.
+        self._has_passed_over = False
         self._next_at: datetime | None = None
         self._streaks = Streaks()
         self.routes = Routes(using=using)
@@ -177,6 +179,8 @@ class _Run:
             if has_news or self.routes.are_stale(has_slow=bool(self.executor.slow_keys)):
                 self.routes.refresh()
                 self._try_recovered()
+            if self.executor.is_empty and self._has_passed_over:
+                self._found, self._has_passed_over = 1, False
             has_more = bool(self._found) or self._has_events
             if self.executor.is_empty and (self._is_ending() or not has_more):
                 if self._is_ending() or not self.pacer.lingers():
@@ -228,20 +232,21 @@ class _Run:
         passed_over = self.executor.slow_keys
         if self._is_ending():
             passed_over |= self._known_to_be_slow()
-        crowded = self.executor.crowded_keys(beyond=claims.BATCH_SIZE // 2)
+        passed_over |= self.executor.crowded_keys(beyond=claims.BATCH_SIZE // 2)
         lease = conflicts.again(
             lambda: claims.take(
                 now=self.clock(),
                 limit=claims.BATCH_SIZE,
                 using=self.using,
                 ids=ids,
-                except_subscriptions=list(map(_subscription_of, passed_over | crowded)),
+                except_subscriptions=list(map(_subscription_of, passed_over)),
             ),
             using=self.using,
         )
         # What was named says nothing of what else is due.
         found = lease.found if ids is None or self.only is not None else 1
         self._looked_at, self._found = time.monotonic(), found
+        self._has_passed_over = bool(passed_over)
         self._submit(lease)
 
     def _known_to_be_slow(self) -> set[Hashable]:

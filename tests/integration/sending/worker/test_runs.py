@@ -173,3 +173,28 @@ def test_ids_that_are_no_longer_due_do_not_hide_what_is(clock):
 def _senders(before):
     new = set(threading.enumerate()) - before
     return [one for one in new if one.name == "webhooks-sender"]
+
+
+def test_a_run_ends_when_nothing_is_due_though_it_passed_over_what_it_had_enough_of(
+    clock, monkeypatch
+):
+    """All that was queued is sent while the run looks for work of others, and finds none."""
+    monkeypatch.setattr(claims, "BATCH_SIZE", 20)
+    take, passed_over = claims.take, []
+
+    def slowly(**options):
+        lease = take(**options)
+        if options["except_subscriptions"]:
+            passed_over.append(options["except_subscriptions"])
+            time.sleep(0.1)
+        return lease
+
+    monkeypatch.setattr(claims, "take", slowly)
+    with receiving(Answer(204, delay=0.01)) as receiver:
+        factories.subscription(url=receiver.url)
+        for _ in range(200):
+            factories.record()
+        drained = worker.drain(clock=clock)
+
+    assert passed_over
+    assert drained.attempts == 200
