@@ -1,8 +1,8 @@
 """Connections kept per process, each for one tenant at one place, within one budget.
 
 A connection is used again only where the answer before it is proven to be over (see ``responses``)
-and nothing is left unread on it: neither in a buffer, nor in TLS, nor in the socket. Both are asked
-before it is kept and before it is used. Tenants share none: bytes that one's receiver sends late
+and nothing is left unread on it: neither in a buffer, nor in TLS, nor in the socket, which is asked
+before it is used. Tenants share none: bytes that one's receiver sends late
 could otherwise be taken for the answer to another, where both have receivers behind one server.
 
 The standard library's ``http.client`` and urllib3 on top of it were here before. They decide by
@@ -133,8 +133,8 @@ class Pool:
             one.close()
 
     def keep(self, one: Connection) -> None:
-        """Keep a connection whose answer is over, unless something is left on it."""
-        if self._is_over.is_set() or not one.is_clean():
+        """Keep a connection whose answer is over; what is left on it is seen when it is used."""
+        if self._is_over.is_set():
             one.close()
             return
         one.idle_since = time.monotonic()
