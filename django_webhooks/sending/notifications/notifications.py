@@ -94,7 +94,8 @@ def watch(*, using: str | None = None, now: datetime | None = None) -> int:
         # One after the other.
         Heartbeat.objects.using(using).get_or_create(pk=TURN)
         Heartbeat.objects.using(using).select_for_update().get(pk=TURN)
-        was_noted = rows.filter(kind=Kind.SITE_DOWN).order_by().values_list("subject", flat=True)
+        noted = rows.filter(kind=Kind.SITE_DOWN).order_by()
+        was_noted = noted.values_list("subject", flat=True).distinct()
         for subject in sorted({*found, *was_noted}):
             last = rows.filter(subject=subject).order_by("-pk").first()
             was_down = last is not None and last.kind == Kind.SITE_DOWN
