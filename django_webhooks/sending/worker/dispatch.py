@@ -34,6 +34,9 @@ logger = logging.getLogger("django_webhooks.sending")
 DRAIN_SECONDS = 10.0
 #: Seconds between two looks for results, and for new work while requests are under way.
 TICK = 0.02
+#: How many times longer than a look took, which found nothing, the next one waits: it reads past a
+#: long backlog of who has enough queued here, which must not take the time of sending.
+REST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +129,7 @@ class _Run:
         )
         self.pacer = Pacer(self.executor, clock=clock, using=using, is_patient=is_patient)
         self._ends = time.monotonic() + DRAIN_SECONDS
-        self._looked_at = self._fanned_out_at = float("-inf")
+        self._look_again_at = self._fanned_out_at = float("-inf")
         #: Whether the last fan-out left events.
         self._has_events = False
         self._found = 0
@@ -233,6 +236,7 @@ class _Run:
         if self._is_ending():
             passed_over |= self._known_to_be_slow()
         passed_over |= self.executor.crowded_keys(beyond=claims.BATCH_SIZE // 2)
+        began = time.monotonic()
         lease = conflicts.again(
             lambda: claims.take(
                 now=self.clock(),
@@ -245,8 +249,9 @@ class _Run:
         )
         # What was named says nothing of what else is due.
         found = lease.found if ids is None or self.only is not None else 1
-        self._looked_at, self._found = time.monotonic(), found
-        self._has_passed_over = bool(passed_over)
+        self._found, self._has_passed_over = found, bool(passed_over)
+        ended = time.monotonic()
+        self._look_again_at = ended + max(2 * TICK, REST * (ended - began))
         self._submit(lease)
 
     def _known_to_be_slow(self) -> set[Hashable]:
@@ -266,7 +271,7 @@ class _Run:
         if self.executor.startable > claims.BATCH_SIZE // 2:
             return False
         # Where nothing was due, look again after a while rather than at every tick.
-        return bool(self._found) or time.monotonic() - self._looked_at >= 2 * TICK
+        return bool(self._found) or time.monotonic() >= self._look_again_at
 
     def _is_to_fan_out(self) -> bool:
         # Also where this process has no room: other workers may have.

@@ -198,3 +198,25 @@ def test_a_run_ends_when_nothing_is_due_though_it_passed_over_what_it_had_enough
 
     assert passed_over
     assert drained.attempts == 200
+
+
+def test_a_look_that_reads_past_a_long_backlog_in_vain_is_seldom(clock, monkeypatch):
+    take, looks = claims.take, []
+
+    def slowly(**options):
+        if options["except_subscriptions"]:
+            looks.append(time.monotonic())
+            time.sleep(0.1)
+        return take(**options)
+
+    monkeypatch.setattr(claims, "take", slowly)
+    with receiving(Answer(204, delay=0.1)) as receiver:
+        factories.subscription(url=receiver.url)
+        for _ in range(300):
+            factories.record()
+        began = time.monotonic()
+        drained = worker.drain(clock=clock)
+        took = time.monotonic() - began
+
+    assert drained.attempts == 300
+    assert 1 <= len(looks) <= took / (0.1 * dispatch.REST) + 1
