@@ -63,7 +63,7 @@ def test_the_caller_does_not_wait_for_a_broker_that_hangs():
         waker.wake(["a"])
     took = time.monotonic() - began
 
-    assert took < 3
+    assert took < 0.5
     assert not waker.flush(timeout=0.05)
     release.set()
 
@@ -162,13 +162,12 @@ class TestCoalescing:
         assert waker.flush(timeout=5)
         assert [ids for _, ids in moments] == [[]]
 
-    def test_the_first_goes_at_once(self, moments):
-        waker = Waker(lambda ids: moments.append((time.monotonic(), ids)), pause=30)
+    def test_the_first_goes_at_once(self, waker, moments):
         began = time.monotonic()
         waker.wake()
         waker.flush(timeout=5)
 
-        assert moments[0][0] - began < 5
+        assert moments[0][0] - began < 0.09
 
     def test_many_go_as_few(self, waker, moments):
         began, asked = time.monotonic(), 0

@@ -301,7 +301,7 @@ class TestWhoAndWhen:
         assert EndpointHealth.objects.get(pk=made.pk).state == "healthy"
         assert Delivery.objects.get().status == "succeeded"
 
-    @pytest.mark.timeout(60)
+    @pytest.mark.timeout(10)
     def test_a_check_ends_although_something_always_hangs(self, settings, monkeypatch):
         monkeypatch.setattr(probes, "PROBE_SECONDS", 0.4)
         settings.WEBHOOKS_PROBE_INTERVAL_SECONDS = (
@@ -313,8 +313,10 @@ class TestWhoAndWhen:
                 endpoint(f"https://{silent}/{number}")
             began = time.monotonic()
             health_checks.check_all()
+            took = time.monotonic() - began
 
-        assert 0.4 <= time.monotonic() - began < 20
+        # The end of the servers, which wait for what hangs, is not part of the check.
+        assert 0.4 <= took < 2
         assert Probe.objects.filter(succeeded=True).count() > 3
 
 

@@ -224,7 +224,7 @@ def test_whatever_is_answered_nothing_is_raised_and_all_is_bounded(received, sch
             before, began = received[0], time.monotonic()
             answer = post(f"{name}://{server}/", timeout=0.3)
             assert isinstance(answer, Answer | NoAnswer)
-            assert time.monotonic() - began < 1.8
+            assert time.monotonic() - began < 0.8
             assert received[0] - before <= BOUND
         marked = post(f"{name}://{server}/marked", timeout=2)
         ending.set()

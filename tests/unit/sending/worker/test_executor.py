@@ -344,7 +344,7 @@ class TestSlowKeys:
         made.submit("quick", key="quick")
         before = time.monotonic()
         assert made.collect(timeout=5, group=1) == ["quick"]
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 0.2
 
     def test_what_may_turn_out_to_be_slow_counts_with_what_is(self, hole):
         made = hole(size=8, per_key=8)
