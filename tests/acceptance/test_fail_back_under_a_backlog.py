@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.receivers import Answer, Receiver
+from tests.timing import stalls
 
 from .harness import Proxy, until
 
@@ -16,9 +17,12 @@ SPARE = 3.0
 
 @pytest.mark.parametrize("waiting", [1500, pytest.param(5000, marks=pytest.mark.campaign)])
 def test_the_primary_is_used_again_while_much_waits_at_a_slow_backup(harness, waiting):
-    """One worker of two processes, which consumes all queues."""
+    """One worker of two processes, which consumes all queues.
+
+    The backup has 64 places, and answers as many in a second: all that waits would take it 23 s.
+    """
     primary, backup = Receiver(), Receiver()
-    backup.answers = [Answer(204, delay=0.3)]
+    backup.answers = [Answer(204, delay=1.0)]
     proxy = Proxy("127.0.0.1", primary.port)
     harness.settings = {
         "WEBHOOKS_HEALTH_HOLD_SECONDS": HOLD,
@@ -29,19 +33,22 @@ def test_the_primary_is_used_again_while_much_waits_at_a_slow_backup(harness, wa
         harness.subscribe_pair(f"http://127.0.0.1:{proxy.port}/hook", backup.url)
         proxy.refuse()
         harness.emit(waiting)
-        harness.worker(concurrency=2)
-        harness.beat()
-        until(lambda: backup.requests, "nothing came to the backup")
-        proxy.accept()
+        with stalls() as late:
+            harness.worker(concurrency=2)
+            harness.beat()
+            until(lambda: backup.requests, "nothing came to the backup")
+            proxy.accept()
 
-        until(lambda: primary.requests, "the primary was not used again")
+            until(lambda: primary.requests, "the primary was not used again")
 
         [[_, fell_at], [cause, back_at], *_] = until(
             lambda: len(found := harness.switches()) > 1 and found, "nothing was switched back"
         )
         assert cause == "failback"
-        assert back_at - fell_at <= HOLD + 2 * INTERVAL + SPARE
-        assert harness.statuses().get("waiting", 0) > waiting / 4
+        assert back_at - fell_at <= HOLD + 2 * INTERVAL + SPARE + late.total
+        # As they arrived, and not as they are recorded: the primary takes the rest in no time.
+        before = [one for one in backup.requests if one.at < primary.requests[0].at]
+        assert len(before) < waiting * 3 / 4
     finally:
         proxy.refuse()
         primary.close()
