@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 PASSWORD = "screenshots"
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 
 
 def fill() -> dict[str, str]:
@@ -68,7 +68,9 @@ def fill() -> dict[str, str]:
                 {"id": minutes, "number": f"A-{minutes}", "total": "19.90"},
                 recorded_at=at,
             )
-            event = Event.objects.create(id=_uuid(key), type="order.paid", body=body, created_at=at)
+            event = Event.objects.create(
+                id=_uuid(key), type="order.paid", body=body, created_at=at, fan_out=None
+            )
             is_down = at > fell and name == "CRM"
             delivery = Delivery.objects.create(
                 id=_uuid(key + 1),
