@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django_webhooks import times
+from django_webhooks.fields import uuid7_at, uuid7_beside
 from django_webhooks.models import Delivery, Endpoint, Event, Subscription
 from django_webhooks.sending import database, recording
 from django_webhooks.sending.fan_out import fan_out as events
@@ -69,6 +70,20 @@ def delivery(url: str | None = "http://127.0.0.1:9/hook", **fields: Any) -> Deli
     """Create a delivery to a subscription of its own."""
     made = subscription(url=url, **fields)
     return next(one for one in record() if one.subscription_id == made.pk)
+
+
+def over(
+    subscription: Subscription, *, recorded: datetime, finished: datetime, status: str = "given_up"
+) -> Delivery:
+    """Create a delivery that was recorded at one moment, and over at another."""
+    return Delivery.objects.create(
+        pk=uuid7_beside(uuid7_at(recorded)),
+        event=event(created_at=recorded, fan_out=None),
+        subscription=subscription,
+        status=status,
+        created_at=recorded,
+        finished_at=finished,
+    )
 
 
 def event(**fields: Any) -> Event:

@@ -20,6 +20,7 @@ from ..exceptions import NothingToReplay
 from ..models import BulkReplay, Delivery, Endpoint, Subscription
 from ..replays import ReplayOptions, Selection
 from ..sending import database
+from ..sending.replays import MOMENTS
 from . import answers, badges, filters, html, links, scope
 from .mixins import RecordAdmin, permitted, sees_hosts
 from .replay_form import ReplayForm
@@ -28,7 +29,7 @@ from .times import moment_column
 #: So far the selected deliveries are counted before they are replayed.
 COUNTED = 1_000_000
 #: Fields of the selection that the form asks for.
-_ASKED = ("status", "since", "until")
+_ASKED = ("status", *MOMENTS)
 
 
 @admin.register(BulkReplay)
@@ -125,8 +126,7 @@ class BulkReplayAdmin(RecordAdmin):
         initial = {
             "token": uuid4(),
             "status": status,
-            "since": chosen.since,
-            "until": chosen.until,
+            **{name: getattr(chosen, name) for name in MOMENTS},
             "endpoint": request.GET.get("to", ""),
             "rate": settings.WEBHOOKS_REPLAY_RATE_PER_SECOND,
         }
@@ -275,6 +275,8 @@ def _words(
         "status_code": _("status code"),
         "since": _("recorded since"),
         "until": _("recorded before"),
+        "finished_since": _("finished since"),
+        "finished_until": _("finished before"),
     }
     found = []
     for name, value in stored.items():

@@ -22,7 +22,7 @@ from ..sending.database import DatabaseClock
 from . import answers, badges, filters, html, links, scope, timeline
 from .mixins import RecordAdmin, needs, sees_hosts
 from .scope import key_of
-from .times import moment_column
+from .times import moment, moment_column
 
 #: Deliveries that are named one by one in the address of a page.
 NAMED = 200
@@ -46,11 +46,12 @@ class DeliveryAdmin(RecordAdmin):
         "event_type",
         "subscription",
         "attempts_made",
-        "due",
+        "due_or_finished",
     ]
     list_filter = [
         filters.StatusFilter,
         filters.ReplayedFilter,
+        filters.RecentlyFinishedFilter,
         filters.RecentFilter,
         filters.DeliveryEventTypeFilter,
         filters.SubscriptionFilter,
@@ -59,6 +60,8 @@ class DeliveryAdmin(RecordAdmin):
         filters.HostFilter,
         filters.EndpointFilter,
         filters.BulkReplayFilter,
+        filters.FinishedSinceFilter,
+        filters.FinishedUntilFilter,
         filters.SinceFilter,
         filters.UntilFilter,
     ]
@@ -104,7 +107,7 @@ class DeliveryAdmin(RecordAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Take the parameters of the filters, and nothing that leads to other tables."""
-        return lookup in (*filters.FIELDS, "recent")
+        return lookup in (*filters.FIELDS, *filters.RECENT)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
@@ -193,6 +196,13 @@ class DeliveryAdmin(RecordAdmin):
         """Its status, as a badge."""
         return _badge(delivery)
 
+    @admin.display(description=_("finished or due"))
+    def due_or_finished(self, delivery: Delivery) -> Any:
+        """When it was over, or when it is attempted next."""
+        if delivery.due_at is None:
+            return moment(delivery.finished_at)
+        return format_html("{} {}", _("due"), moment(delivery.due_at))
+
     @admin.display(description=_("reason"), empty_value="-")
     def why(self, delivery: Delivery) -> str:
         """Why the last attempt failed, or why it is over: the code, and what it means."""
@@ -213,7 +223,7 @@ class DeliveryAdmin(RecordAdmin):
         if request.POST.get("select_across") == "1" and not request.GET.get("q"):
             asked = {
                 name: request.GET[name]
-                for name in (*filters.FIELDS, "recent")
+                for name in (*filters.FIELDS, *filters.RECENT)
                 if request.GET.get(name)
             }
             # "Everything" is said, so that nobody replays it by an address without parameters.

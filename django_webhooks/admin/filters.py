@@ -235,11 +235,27 @@ class UntilFilter(_EnteredFilter):
     kind = "datetime-local"
 
 
+class FinishedSinceFilter(SinceFilter):
+    """From when on it was over."""
+
+    title = _("finished since")
+    parameter_name = "finished_since"
+
+
+class FinishedUntilFilter(UntilFilter):
+    """Until when it was over."""
+
+    title = _("finished before")
+    parameter_name = "finished_until"
+
+
 class RecentFilter(admin.SimpleListFilter):
     """How long ago it was recorded."""
 
     title = _("recorded")
     parameter_name = "recent"
+    #: The field of the selection that it sets.
+    since = "since"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         """Offer ranges that end now."""
@@ -250,8 +266,20 @@ class RecentFilter(admin.SimpleListFilter):
         value = self.value()
         if value not in RANGES:
             return queryset
-        since = times.now() - RANGES[value][1]
-        return queryset & Selection(since=since).deliveries(using=queryset.db)
+        narrowed = Selection.of({self.since: times.now() - RANGES[value][1]})
+        return queryset & narrowed.deliveries(using=queryset.db)
+
+
+class RecentlyFinishedFilter(RecentFilter):
+    """How long ago it was over: arrived, given up or cancelled."""
+
+    title = _("finished")
+    parameter_name = "finished"
+    since = "finished_since"
+
+
+#: Filters that name a range ending now: the parameter, and the field of the selection.
+RECENT = {one.parameter_name: one.since for one in (RecentFilter, RecentlyFinishedFilter)}
 
 
 #: Parameters of the deliveries' list that are fields of a selection: all that can be typed.
@@ -265,8 +293,10 @@ def selection(params: Mapping[str, Any]) -> Selection:
     """
     values = {name: params[name] for name in FIELDS if params.get(name)}
     found = Selection.of(values)
-    if (recent := params.get("recent")) in RANGES:
-        since = times.now() - RANGES[str(recent)][1]
-        # The list keeps to both.
-        found = replace(found, since=max(since, found.since or since))
+    for parameter, name in RECENT.items():
+        if params.get(parameter) in RANGES:
+            since = times.now() - RANGES[str(params[parameter])][1]
+            # The list keeps to both.
+            changed: dict[str, Any] = {name: max(since, getattr(found, name) or since)}
+            found = replace(found, **changed)
     return found

@@ -189,7 +189,7 @@ def _replay(
 ) -> HttpResponse:
     address = links.address(admin.admin_site, "bulkreplay", "add")
     since = timezone.localtime(times.now() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")
-    asked = {"subscription": row.pk, "status": "given_up", "since": since}
+    asked = {"subscription": row.pk, "status": "given_up", "finished_since": since}
     return HttpResponseRedirect(f"{address}?{urlencode(asked)}")
 
 

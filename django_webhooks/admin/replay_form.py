@@ -25,6 +25,15 @@ class ReplayForm(forms.Form):
             ("cancelled", _("Those that were cancelled")),
         ],
     )
+    finished_since = times.UTCDateTimeFormField(
+        label=_("Finished since"),
+        required=False,
+        widget=MomentInput,
+        help_text=_("When they arrived, were given up or were cancelled."),
+    )
+    finished_until = times.UTCDateTimeFormField(
+        label=_("Finished before"), required=False, widget=MomentInput
+    )
     since = times.UTCDateTimeFormField(
         label=_("Recorded since"), required=False, widget=MomentInput
     )

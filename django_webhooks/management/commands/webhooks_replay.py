@@ -14,10 +14,12 @@ from ...models import Delivery
 from ...policies.cleaning import written_out as plain
 from ...replays import ReplayOptions, Selection
 from ...sending import database
+from ...sending.replays import MOMENTS
 from ...sending.replays.selection import moment
 from .. import arguments
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_WHEN = "a moment, or how long ago, such as 30m, 12h, 7d"
 
 
 class Command(BaseCommand):
@@ -29,8 +31,10 @@ class Command(BaseCommand):
         """Take what is replayed, where to, how fast and why."""
         arguments.add_arguments(parser)
         parser.add_argument("--ids", nargs="+", default=[], help="Keys of deliveries.")
-        parser.add_argument("--since", help="A moment, or how long ago: 30m, 12h, 7d.")
-        parser.add_argument("--until", help="A moment, or how long ago.")
+        for name, what in (("finished-since", "over since"), ("finished-until", "over before")):
+            parser.add_argument(f"--{name}", help=f"They were {what} then; {_WHEN}.")
+        for name, what in (("since", "since"), ("until", "before")):
+            parser.add_argument(f"--{name}", help=f"Their event was recorded {what} then; {_WHEN}.")
         parser.add_argument(
             "--status",
             default=Delivery.Status.GIVEN_UP.value,
@@ -59,8 +63,7 @@ class Command(BaseCommand):
                     "status": status,
                     "event_type": options["event_type"],
                     "reason": options["reason_was"],
-                    "since": _moment(options["since"]),
-                    "until": _moment(options["until"]),
+                    **{name: _moment(options[name]) for name in MOMENTS},
                 }
             )
         except ValueError as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .bulk import candidates, go_on, stalled, start, stop
-from .selection import ARRIVED, NOT_ARRIVED, Selection
+from .selection import ARRIVED, MOMENTS, NOT_ARRIVED, Selection
 from .single import ReplayOptions, replay
 
 __all__ = [
     "ARRIVED",
+    "MOMENTS",
     "NOT_ARRIVED",
     "ReplayOptions",
     "Selection",

@@ -21,6 +21,9 @@ from ...policies.reasons import OF_ANSWERS, HttpReason
 
 #: Values of ``replayed``: given up and not arrived by any replay, or arrived otherwise.
 NOT_ARRIVED, ARRIVED = REPLAYED = ("no", "arrived")
+#: Fields that are moments.
+MOMENTS = ("since", "until", "finished_since", "finished_until")
+_OVER = [one for one in Delivery.Status.values if one != Delivery.Status.WAITING]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,8 @@ class Selection:
 
     ``replayed`` is ``no`` for those given up whose event has not arrived by a replay either, and
     ``arrived`` for those given up or cancelled whose event has.
-    ``since`` and ``until`` are about when the event was recorded, ``until`` itself excluded.
+    ``since`` and ``until`` are about when the event was recorded, ``finished_since`` and
+    ``finished_until`` about when the delivery was over; the moment of the end itself is excluded.
     ``owners`` are the tenants that who asks is limited to; None means all.
     """
 
@@ -45,6 +49,8 @@ class Selection:
     status_code: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    finished_since: datetime | None = None
+    finished_until: datetime | None = None
     owners: Sequence[Sequence[str]] | None = None
 
     @classmethod
@@ -56,7 +62,7 @@ class Selection:
         values = dict(stored)
         if any("\x00" in value for value in values.values() if isinstance(value, str)):
             raise ValueError("A selection holds no NUL, which no database takes.")
-        for name in ("since", "until"):
+        for name in MOMENTS:
             if isinstance(values.get(name), str):
                 values[name] = moment(values[name])
         if values.get("replayed", "") not in ("", *REPLAYED):
@@ -74,7 +80,7 @@ class Selection:
         values = {
             name: value for name, value in asdict(self).items() if value not in ("", None, ())
         }
-        for name in ("since", "until"):
+        for name in MOMENTS:
             if name in values:
                 values[name] = times.aware(values[name]).isoformat()
         return values
@@ -97,6 +103,13 @@ class Selection:
             rows = rows.filter(pk__gte=uuid7_at(self.since))
         if self.until:
             rows = rows.filter(pk__lt=uuid7_at(self.until))
+        if self.finished_since or self.finished_until:
+            # The index of what is over begins with the status.
+            rows = rows.filter(status__in=_OVER)
+        if self.finished_since:
+            rows = rows.filter(finished_at__gte=self.finished_since)
+        if self.finished_until:
+            rows = rows.filter(finished_at__lt=self.finished_until)
         if self.owners is not None:
             rows = rows.filter(owned("subscription__", self.owners))
         if self.replayed:

@@ -132,14 +132,21 @@ def test_probe_now_says_how_each_endpoint_fares(admin_client):
     assert Probe.objects.count() == 2
 
 
-def test_replay_failed_since_leads_to_the_page_that_counts(admin_client):
+def test_replay_failed_since_counts_what_failed_then_whenever_it_was_recorded(admin_client):
+    """A delivery is given up after days of retries: its event is older than the outage."""
+    now = times.now()
     subscription = factories.subscription()
+    for finished in (now - timedelta(minutes=10), now - timedelta(days=2)):
+        factories.over(subscription, recorded=now - timedelta(days=4), finished=finished)
 
     response = admin_client.get(page(subscription, "replay"), follow=True)
 
     assert f"subscription={subscription.pk}" in response.request["QUERY_STRING"]
-    assert response.context["form"].initial["status"] == "given_up"
-    assert response.context["form"].initial["since"] <= times.now() - timedelta(hours=23)
+    initial = response.context["form"].initial
+    assert initial["status"] == "given_up"
+    assert initial["since"] is None
+    assert now - timedelta(hours=25) <= initial["finished_since"] <= now - timedelta(hours=23)
+    assert response.context["count"] == 1
 
 
 def test_a_verb_that_there_is_not(admin_client):

@@ -11,6 +11,7 @@ from django.utils.html import escape
 from django_webhooks import audit_log, catalog, replays, times
 from django_webhooks.admin import charts, filters, overview
 from django_webhooks.admin import times as admin_times
+from django_webhooks.admin.delivery import DeliveryAdmin
 from django_webhooks.auditing.models import AuditEntry
 from django_webhooks.models import Delivery, Endpoint, Event, Subscription
 from django_webhooks.models.figures.rollup import Rollup
@@ -69,10 +70,36 @@ class TestList:
             ("?status_code=204", {arrived.pk}),
             ("?recent=1h", {failed.pk, arrived.pk}),
             ("?recent=never", {failed.pk, arrived.pk}),
+            ("?finished=1h", {arrived.pk}),
+            ("?finished=never", {failed.pk, arrived.pk}),
+            (f"?finished_since={hour}", set()),
+            (f"?finished_until={hour}", {arrived.pk}),
             (f"?since={hour}", set()),
             (f"?until={hour}&status=succeeded", {arrived.pk}),
         ]:
             assert listed(admin_client, query) == found, query
+
+    def test_a_replay_of_all_of_the_list_knows_each_of_its_filters(self):
+        """One that it does not know would replay what the list does not show."""
+        known = {*filters.FIELDS, *filters.RECENT}
+
+        assert {one.parameter_name for one in DeliveryAdmin.list_filter} <= known
+
+    @pytest.mark.parametrize("asked", ["finished=1h", "recent=1h"])
+    def test_a_replay_of_all_of_the_list_is_of_what_the_list_shows(self, admin_client, two, asked):
+        _, arrived = two
+        old = times.now() - timedelta(days=2)
+        factories.over(arrived.subscription, recorded=old, finished=old, status="succeeded")
+        query = f"?status=succeeded&{asked}"
+        chosen = {
+            "action": "replay_deliveries", "select_across": "1", "index": "0",
+            "_selected_action": [str(arrived.pk)],
+        }  # fmt: skip
+
+        page = admin_client.post(pages.url("delivery") + query, chosen, follow=True)
+
+        assert listed(admin_client, query) == {arrived.pk}
+        assert page.context["count"] == 1
 
     def test_each_search_finds_what_it_says(self, admin_client, two):
         failed, arrived = two

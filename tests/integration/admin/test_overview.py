@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -245,6 +247,30 @@ class TestPage:
         assert text.count('<svg class="webhooks-chart"') == 2
         assert 'role="img" aria-label="Deliveries: 1 arrived, 1 given up, 0 cancelled."' in text
         assert "Periodic tasks do not run: sweep, check_health;" in text  # none was seen
+
+    @pytest.mark.parametrize("range_", ["1h", "24h", "7d", "30d"])
+    def test_what_has_not_arrived_leads_to_a_list_of_as_many(self, admin_client, range_):
+        """Each was given up long after it was recorded."""
+        now, subscription = times.now(), factories.subscription()
+        for ago in (10, 2 * 60, 2 * 24 * 60, 20 * 24 * 60):
+            factories.over(
+                subscription,
+                recorded=now - timedelta(days=40),
+                finished=now - timedelta(minutes=ago),
+            )
+        for minutes in (rollups.SHORT, rollups.LONG):
+            Rollup.objects.create(
+                minutes=minutes, period_start=rollups.floor(now, minutes=minutes),
+                subscription=EVERYBODY, kind=Rollup.Kind.DELIVERY, result="given_up", count=4,
+            )  # fmt: skip
+
+        page = admin_client.get(pages.url("overviewpage") + f"?range={range_}")
+
+        [query] = re.findall(r"/delivery/\?([^\"]*replayed=no[^\"]*)", page.content.decode())
+        behind = admin_client.get(f"{pages.url('delivery')}?{html.unescape(query)}")
+        wanted = {"1h": 1, "24h": 2, "7d": 3, "30d": 4}[range_]
+        assert page.context["unresolved"] == wanted
+        assert behind.context["cl"].result_count == wanted
 
     @pytest.mark.parametrize("query", ["?range=1h", "?range=30d", "?range=x", "?subscription=x"])
     def test_it_answers_whatever_is_asked(self, admin_client, query):

@@ -275,13 +275,21 @@ class TestSelection:
             status_code=503,
             since=times.now() - timedelta(hours=1),
             until=times.now(),
+            finished_since=times.now() - timedelta(minutes=30),
+            finished_until=times.now(),
         )
 
         assert Selection.of(chosen.stored) == chosen
 
     @pytest.mark.parametrize(
         "stored",
-        [{"colour": "red"}, {"since": "yesterday"}, {"subscription": "7"}, {"status_code": "x"}],
+        [
+            {"colour": "red"},
+            {"since": "yesterday"},
+            {"finished_until": "yesterday"},
+            {"subscription": "7"},
+            {"status_code": "x"},
+        ],
     )
     def test_what_is_malformed_is_refused(self, stored):
         with pytest.raises(ValueError, match=r"."):
@@ -302,6 +310,24 @@ class TestSelection:
         assert found(event_type="order.sent") == []
         assert found(owners=[]) == []
         assert found(owners=[["", ""]]) == [delivery]
+
+    @pytest.mark.parametrize("status", ["given_up", "succeeded", "cancelled"])
+    def test_when_it_was_over_is_another_moment_than_when_it_was_recorded(self, status):
+        now = times.now()
+        recorded, finished = now - timedelta(days=3), now - timedelta(minutes=10)
+        subscription = factories.delivery().subscription
+        over = factories.over(subscription, recorded=recorded, finished=finished, status=status)
+        using = database.alias()
+
+        def found(**wanted):
+            return list(Selection(**wanted).deliveries(using=using))
+
+        assert found(finished_since=now - timedelta(hours=2)) == [over]
+        assert found(finished_since=finished, finished_until=now) == [over]
+        assert found(finished_until=finished) == []
+        assert found(since=now - timedelta(hours=2), finished_until=now) == []
+        assert found(until=now - timedelta(days=2), finished_since=finished) == [over]
+        assert found(status="waiting", finished_since=finished) == []
 
     def test_attempts_are_found_by_status_host_and_endpoint(self):
         with receiving(503) as receiver:
