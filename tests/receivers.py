@@ -66,7 +66,7 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
-            timeout = 10
+            timeout = 60
 
             def setup(self) -> None:
                 receiver.connections += 1
@@ -123,14 +123,19 @@ class Receiver:
                 request.wfile.write(bytes([byte]))
                 time.sleep(answer.drip)
             return
-        request.send_response(answer.status)
-        for name, value in answer.headers.items():
-            request.send_header(name, value)
-        if answer.status >= 200 and answer.status != 204:
-            request.send_header("Content-Length", str(len(answer.body)))
-        request.end_headers()
-        request.wfile.write(answer.body)
+        # Before it leaves: who has it may look here, or send the next request, at once.
         received.status, received.answered_at = answer.status, time.monotonic()
+        try:
+            request.send_response(answer.status)
+            for name, value in answer.headers.items():
+                request.send_header(name, value)
+            if answer.status >= 200 and answer.status != 204:
+                request.send_header("Content-Length", str(len(answer.body)))
+            request.end_headers()
+            request.wfile.write(answer.body)
+        except OSError:
+            received.status, received.answered_at = None, 0.0
+            raise
 
     def probed(self, request: BaseHTTPRequestHandler) -> None:
         """Answer a health check."""
@@ -177,9 +182,13 @@ def speaking(
 
     def serve(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             if tls is not None:
-                with tls.wrap_socket(connection, server_side=True) as wrapped:
+                with tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                ) as wrapped:
+                    connections.append(wrapped)
+                    wrapped.do_handshake()
                     speak(wrapped)
             else:
                 speak(connection)
@@ -198,12 +207,13 @@ def speaking(
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
         ending.set()
-        accepting.join(5)
+        accepting.join(60)
         listener.close()
         for connection in connections:
             # Who still waits to read waits no longer.
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # Below TLS, which may be in use by its thread.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         for thread in threads:
             thread.join(6)
 

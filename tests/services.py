@@ -26,7 +26,7 @@ class Service:
         if importlib.util.find_spec(self.package) is None:
             return f"{self.name}: the Python package {self.package} is not installed"
         try:
-            socket.create_connection((self.host, self.port), timeout=1).close()
+            socket.create_connection((self.host, self.port), timeout=30).close()
         except OSError as error:
             return f"{self.name}: nothing listens on {self.host}:{self.port} ({error})"
         return ""
