@@ -128,7 +128,7 @@ def fill() -> dict[str, str]:
         "overview": "django_webhooks/overviewpage/",
         "deliveries": "django_webhooks/delivery/?status=given_up",
         "delivery": f"django_webhooks/delivery/{lost.pk}/change/",
-        "replay": "django_webhooks/bulkreplay/add/?status=given_up&recent=24h",
+        "replay": "django_webhooks/bulkreplay/add/?status=given_up&finished=24h",
         "subscription": f"django_webhooks/subscription/{made['Warehouse'].pk}/change/",
         "endpoints": "django_webhooks/endpoint/",
     }

@@ -43,10 +43,10 @@ class DeliveryAdmin(RecordAdmin):
         "short_id",
         "result",
         "recorded",
+        "due_or_finished",
         "event_type",
         "subscription",
         "attempts_made",
-        "due_or_finished",
     ]
     list_filter = [
         filters.StatusFilter,
