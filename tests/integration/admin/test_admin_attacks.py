@@ -335,7 +335,7 @@ class TestCurl:
             env={"RAN": str(ran), "X__TOUCH_IFS_RAN_": "value", "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=60,
         )
 
         assert not ran.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -31,6 +32,8 @@ from tests import certificates, factories
 from tests.senders import BODY, OTHER, SCHEMES, SECRET, digest, standard
 
 ROOT = Path(__file__).parents[3]
+#: Seconds that anything may take.
+PATIENCE = 60
 
 
 @contextmanager
@@ -45,7 +48,7 @@ def listening(**options):
         listener.stop()
 
 
-def send(listener, body=BODY, *, method="POST", headers=None, timeout=5):
+def send(listener, body=BODY, *, method="POST", headers=None, timeout=PATIENCE):
     """Send one request; return status and headers of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", listener.port, timeout=timeout)
     try:
@@ -64,7 +67,7 @@ def hears_nothing(listener):
 
 
 def raw(listener, sent, *, and_close=False):
-    with socket.create_connection(("127.0.0.1", listener.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE) as connection:
         connection.sendall(sent)
         if and_close:
             connection.shutdown(socket.SHUT_WR)
@@ -194,6 +197,7 @@ class TestFailing:
         with listening(plan=Plan([parse("timeout")])) as (listener, came):
             with pytest.raises(TimeoutError):
                 send(listener, timeout=0.3)
+            until(lambda: came)
             assert [one.answer for one in came] == ["timeout"]
             until(lambda: not listener._server.ends)
 
@@ -202,12 +206,11 @@ class TestFailing:
             sending = threading.Thread(target=hears_nothing, args=(listener,))
             sending.start()
             until(lambda: came)
-            began = time.monotonic()
             listener.stop()
-        sending.join(5)
+        sending.join(PATIENCE / 2)
 
+        # Both sides would wait for longer.
         assert not sending.is_alive()
-        assert time.monotonic() - began < 3
 
     def test_what_is_not_verified_is_refused_and_uses_up_no_failure(self):
         with listening(plan=Plan([parse("503")], first=1)) as (listener, _):
@@ -216,7 +219,7 @@ class TestFailing:
 
 
 def drip(connection):
-    for _ in range(100):
+    for _ in range(20 * PATIENCE):
         connection.sendall(b"x")
         time.sleep(0.05)
 
@@ -250,14 +253,14 @@ class TestBounds:
 
     def test_a_request_that_drips_is_hung_up_on(self, monkeypatch):
         monkeypatch.setattr(loopback, "DEADLINE", 0.4)
-        with listening() as (listener, came):
-            began = time.monotonic()
-            with socket.create_connection(("127.0.0.1", listener.port), timeout=5) as connection:
-                connection.sendall(b"POST / HTTP/1.1\r\nX: ")
-                with pytest.raises(OSError, match=r"."):
-                    drip(connection)
+        with (
+            listening() as (listener, came),
+            socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE) as connection,
+        ):
+            connection.sendall(b"POST / HTTP/1.1\r\nX: ")
+            with pytest.raises(OSError, match=r"."):
+                drip(connection)
 
-        assert time.monotonic() - began < 3
         assert came == []
 
     def test_there_may_be_so_many_connections(self, monkeypatch):
@@ -265,7 +268,7 @@ class TestBounds:
         with listening() as (listener, _):
             taken = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(2)]
             until(lambda: len(listener._server.ends) == 2)
-            with socket.create_connection(("127.0.0.1", listener.port), timeout=5) as more:
+            with socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE) as more:
                 assert more.recv(10) == b""
             for one in taken:
                 one.close()
@@ -293,7 +296,7 @@ class TestBounds:
 
 def test_it_can_be_killed_and_revived_on_its_port():
     with listening() as (listener, came):
-        connection = http.client.HTTPConnection("127.0.0.1", listener.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", listener.port, timeout=PATIENCE)
         connection.request("POST", "/", BODY, standard(at=int(time.time())))
         assert connection.getresponse().status == 204
         port = listener.port
@@ -314,19 +317,19 @@ def test_an_answer_that_is_under_way_goes_out_before_it_stops():
 
     def told(arrival):
         has_come.set()
-        may_go.wait(5)
+        may_go.wait(PATIENCE)
 
     answers = []
     with listening(told=told) as (listener, _):
         sending = threading.Thread(target=lambda: answers.append(send(listener)[0]))
         sending.start()
-        assert has_come.wait(5)
-        stopping = threading.Thread(target=listener.stop)
+        assert has_come.wait(PATIENCE)
+        stopping = threading.Thread(target=listener.stop, kwargs={"patience": PATIENCE})
         stopping.start()
         time.sleep(0.3)
         may_go.set()
-        sending.join(5)
-        stopping.join(5)
+        sending.join(PATIENCE)
+        stopping.join(PATIENCE)
 
     assert answers == [204]
 
@@ -336,7 +339,7 @@ def test_with_tls(tmp_path):
     trusting = ssl.create_default_context(cafile=certificate.certificate)
     with listening(tls=certificate.server()) as (listener, came):
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", listener.port, timeout=5, context=trusting
+            "127.0.0.1", listener.port, timeout=PATIENCE, context=trusting
         )
         connection.request("POST", "/", BODY, standard(at=int(time.time())))
         assert connection.getresponse().status == 204
@@ -346,7 +349,7 @@ def test_with_tls(tmp_path):
     assert len(came) == 1
 
 
-def until(condition, seconds=5):
+def until(condition, seconds=PATIENCE):
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends
@@ -386,7 +389,7 @@ class TestTheCommand:
         with running() as process:
             assert send(process)[0] == 204
             process.send_signal(signum)
-            out, err = process.communicate(timeout=15)
+            out, err = process.communicate(timeout=PATIENCE)
 
         assert process.returncode == 0
         assert err == ""
@@ -398,7 +401,7 @@ class TestTheCommand:
     def test_it_ends_after_so_many_and_each_of_them_was_answered(self):
         with running("--requests", "3", "--fail", "429:1", "--fail-first", "1") as process:
             assert [send(process)[0] for _ in range(3)] == [429, 204, 204]
-            out, _ = process.communicate(timeout=15)
+            out, _ = process.communicate(timeout=PATIENCE)
 
         assert process.returncode == 0
         assert out.endswith("3 arrived: 3 verified, 1 repeated, 1 failed on purpose, 0 refused.\n")
@@ -408,7 +411,7 @@ class TestTheCommand:
             headers = {"webhook-id": "\x1b[2J\u202e".encode().decode("latin-1")}
             assert send(process)[0] == 204
             assert send(process, "größe".encode(), headers=headers)[0] == 401
-            out, err = process.communicate(timeout=15)
+            out, err = process.communicate(timeout=PATIENCE)
 
         good, bad = [json.loads(line) for line in out.splitlines()]
         assert (good["verdict"], good["message_id"]) == ("verified", "msg_1")
@@ -422,7 +425,7 @@ class TestTheCommand:
         with running("--requests", "1", PYTHONIOENCODING="ascii") as process:
             body = '{"type":"größe"}'.encode()
             assert send(process, body)[0] == 204
-            out, _ = process.communicate(timeout=15)
+            out, _ = process.communicate(timeout=PATIENCE)
 
         assert "gr\\xf6\\xdfe" in out
         assert process.returncode == 0
@@ -430,8 +433,10 @@ class TestTheCommand:
     def test_whoever_reads_may_stop_reading(self):
         with running() as process:
             process.stdout.close()
-            send(process)
-            assert process.wait(15) == 0
+            # It ends while it answers.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                send(process)
+            assert process.wait(PATIENCE) == 0
             assert "BrokenPipe" not in process.stderr.read()
 
 
@@ -454,7 +459,7 @@ class TestItsOptions:
         arguments = ["--secret", SECRET, "--seconds", "0.1", "--tls", *files]
         running = threading.Thread(target=lambda: printed.append(called(*arguments)))
         running.start()
-        running.join(10)
+        running.join(PATIENCE)
 
         assert "Listening on https://127.0.0.1:" in printed[0]
 
