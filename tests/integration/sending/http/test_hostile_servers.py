@@ -28,6 +28,7 @@ from django_webhooks.sending import http
 from django_webhooks.sending.http import Answer, NoAnswer, pools, tls, transport
 from tests import certificates, factories, receivers
 from tests.receivers import read_request, receiving, saying, speaking
+from tests.timing import stalls
 
 #: Deadline of an attempt, and what it may take longer, in seconds.
 DEADLINE, SLACK = 0.6, 0.5
@@ -62,19 +63,31 @@ class _Memory:
         return int(line.split()[1]) * 1024
 
 
-def attempted(url, *, deadline=DEADLINE, body=b"{}"):
+def attempted(url, *, times_out=False):
     """Make an attempt within the bounds, and return its answer and its outcome.
 
-    A busy machine adds time and memory and never takes any: the best of a few attempts counts.
+    A busy machine adds time and memory and never takes any: the best of a few attempts counts. It
+    may let the deadline pass before the server has said a word: then there is a later one.
     """
-    for tries_left in (2, 1, 0):
-        with _Memory() as memory:
+    for deadline in (DEADLINE, DEADLINE if times_out else 6.0, DEADLINE if times_out else 30.0):
+        with stalls() as late, _Memory() as memory:
             began = time.monotonic()
-            answer = http.post(url, headers={}, body=body, timeout=deadline)
+            answer = http.post(url, headers={}, body=b"{}", timeout=deadline)
             took = time.monotonic() - began
-        if took <= deadline + SLACK and memory.grown <= GROWTH:
+        is_late = getattr(answer, "reason", "") in {"timeout", "connect_timeout"} and not times_out
+        is_small_and_in_time = took - late.total <= deadline + SLACK and memory.grown <= GROWTH
+        if is_small_and_in_time and not is_late:
             break
-        assert tries_left, f"{took:.2f} s, {memory.grown} bytes"
+    assert is_small_and_in_time, f"{took:.2f} s, {memory.grown} bytes"
+    return told(answer)
+
+
+def asked(url):
+    """Make an attempt that no busy machine ends, and return its answer and its outcome."""
+    return told(http.post(url, headers={}, body=b"{}", timeout=60))
+
+
+def told(answer):
     if isinstance(answer, NoAnswer):
         assert answer.detail.endswith(".")
         return answer, outcomes.of_failure(answer.reason)
@@ -88,7 +101,7 @@ def repeating(head, chunk, *, every=0.0, read=True):
         if read:
             read_request(connection)
         connection.sendall(head)
-        ends = time.monotonic() + 4
+        ends = time.monotonic() + 40
         while time.monotonic() < ends:
             connection.sendall(chunk)
             if every:
@@ -225,7 +238,7 @@ def test_a_row_ends_in_time_small_and_with_its_reason(row):
     speak, reasons = ROWS[row]
 
     with speaking(speak) as server:
-        answer, outcome = attempted(f"http://{server}/hook")
+        answer, outcome = attempted(f"http://{server}/hook", times_out=reasons == {"timeout"})
 
         assert outcome.reason in reasons
         assert outcome.succeeded == (reasons is SUCCEEDED)
@@ -248,7 +261,7 @@ def test_s01_a_connection_that_is_not_accepted(monkeypatch):
             one.setblocking(False)
             one.connect_ex(listener.getsockname())
 
-        _, outcome = attempted(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        _, outcome = attempted(f"http://127.0.0.1:{listener.getsockname()[1]}/", times_out=True)
 
     assert outcome.reason == "connect_timeout"
 
@@ -261,7 +274,7 @@ def test_s02_a_refused_connection():
 
 def test_s04_a_stalled_handshake():
     with speaking(silent) as server:
-        _, outcome = attempted(f"https://{server}/")
+        _, outcome = attempted(f"https://{server}/", times_out=True)
 
     assert outcome.reason == "timeout"
 
@@ -373,8 +386,8 @@ def test_s21_what_a_server_would_have_remembered_is_not():
         "Alt-Svc": 'h3=":443"',
     }
     with receiving(receivers.Answer(401, said), 204) as receiver:
-        attempted(receiver.url)
-        attempted(receiver.url)
+        asked(receiver.url)
+        asked(receiver.url)
 
     first, second = (set(one.headers) for one in receiver.requests)
     assert first == second
@@ -394,8 +407,8 @@ def test_s22_a_kept_connection_that_closes_is_replaced_once():
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     with speaking(speak) as server:
-        attempted(f"http://{server}/")
-        answer, outcome = attempted(f"http://{server}/")
+        asked(f"http://{server}/")
+        answer, outcome = asked(f"http://{server}/")
 
     assert (answer.status, outcome.succeeded) == (200, True)
     assert next(count) == 2
@@ -408,7 +421,7 @@ def test_s22_it_is_tried_again_once_however_many_connections_are_kept():
     def speak(connection):
         read_request(connection)
         if not kept.is_set():
-            connected.wait(5)
+            connected.wait(60)
             connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             if not read_request(connection):
                 return
@@ -419,12 +432,12 @@ def test_s22_it_is_tried_again_once_however_many_connections_are_kept():
     with speaking(speak) as server, ThreadPoolExecutor(4) as pool:
         first = list(
             pool.map(
-                lambda _: http.post(f"http://{server}/", headers={}, body=b"{}", timeout=5),
+                lambda _: http.post(f"http://{server}/", headers={}, body=b"{}", timeout=60),
                 range(4),
             )
         )
         kept.set()
-        _, outcome = attempted(f"http://{server}/")
+        _, outcome = asked(f"http://{server}/")
 
     assert {one.status for one in first} == {204}
     assert outcome.reason == "connection"
@@ -448,8 +461,8 @@ def test_s16_nothing_is_left_inside_tls_for_the_next_answer(tmp_path, settings):
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     with speaking(speak, tls=made.server()) as server:
-        first, _ = attempted(f"https://{server}/")
-        second, _ = attempted(f"https://{server}/")
+        first, _ = asked(f"https://{server}/")
+        second, _ = asked(f"https://{server}/")
     pools.start_afresh()
 
     assert first.body == b"ok"
@@ -484,13 +497,14 @@ def test_s26_ten_thousand_answers_leak_nothing():
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     with speaking(speak) as server:
-        http.post(f"http://{server}/", headers={}, body=b"{}", timeout=5)
+        http.post(f"http://{server}/", headers={}, body=b"{}", timeout=60)
         threads = threading.active_count()
         with _Memory() as memory:
             for _ in range(10_000):
-                http.post(f"http://{server}/", headers={}, body=b"{}", timeout=5)
+                http.post(f"http://{server}/", headers={}, body=b"{}", timeout=60)
         assert memory.grown <= GROWTH
-        assert threading.active_count() == threads
+        # Those of servers of before may have ended meanwhile.
+        assert threading.active_count() <= threads
         assert next(connections) == 1
 
 
@@ -504,7 +518,7 @@ def test_s27_fifty_kept_connections_that_are_dropped_silently(monkeypatch):
         is_old = not dropped.is_set()
         while read_request(connection) and not (is_old and dropped.is_set()):
             if is_old:
-                connected.wait(5)
+                connected.wait(60)
             connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
         silent(connection)
 
@@ -515,14 +529,15 @@ def test_s27_fifty_kept_connections_that_are_dropped_silently(monkeypatch):
         for _ in range(3):  # A busy machine adds time: the best one counts.
             dropped.clear()
             pools.start_afresh()
-            kept = list(pool.map(ask, [10.0] * 50))
+            kept = list(pool.map(ask, [60.0] * 50))
             dropped.set()
-            began = time.monotonic()
-            dead = list(pool.map(ask, [2.0] * 50))
-            took = time.monotonic() - began
+            with stalls() as late:
+                began = time.monotonic()
+                dead = list(pool.map(ask, [2.0] * 50))
+                took = time.monotonic() - began - late.total
             if took <= 2.0 + SLACK:
                 break
-        fresh = list(pool.map(ask, [10.0] * 50))
+        fresh = list(pool.map(ask, [60.0] * 50))
     pools.start_afresh()
 
     assert {answer.status for answer in kept} == {204}
