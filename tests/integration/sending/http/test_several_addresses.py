@@ -16,6 +16,7 @@ from django_webhooks.sending import http
 from django_webhooks.sending.http import pools, sockets
 from tests import certificates
 from tests.receivers import Receiver, read_request, receiving, speaking
+from tests.timing import in_time
 
 pytestmark = pytest.mark.alike
 
@@ -107,47 +108,48 @@ def resolves(monkeypatch, settings):
     pools.start_afresh()
 
 
-def ask(*, timeout=5.0, how="post", url="http://many.test/"):
-    """Ask, and return what came of it, and after how many seconds."""
-    began = time.monotonic()
+def ask(*, timeout=60.0, how="post", url="http://many.test/"):
+    """Ask, and return what came of it."""
     if how == "post":
         answer = http.post(url, headers={}, body=b"{}", timeout=timeout)
     elif how == "get":
         answer = http.get(url, headers={}, timeout=timeout)
     else:
         answer = http.connect(url, timeout=timeout)
-    told = getattr(answer, "status", None) or getattr(answer, "reason", None)
-    return told, time.monotonic() - began
+    return getattr(answer, "status", None) or getattr(answer, "reason", None)
 
 
-#: What a name resolves to, what comes of it, and within how many seconds.
+#: What a name resolves to, what comes of it, and whether the next address has to wait for a moment.
 NAMES = {
-    "dead, alive": ([swallowing, alive], 204, 1.0),
-    "dead, dead, alive": ([swallowing, swallowing, alive], 204, 1.5),
-    "dead seven times, alive": ([swallowing] * 7 + [alive], 204, 3.0),
-    "refused, alive": ([refusing, alive], 204, 0.2),
-    "refused seven times, alive": ([refusing] * 7 + [alive], 204, 0.3),
-    "dead, refused, alive": ([swallowing, refusing, alive], 204, 1.0),
-    "refused, dead, alive": ([refusing, swallowing, alive], 204, 1.0),
-    "alive, dead": ([alive, swallowing], 204, 0.2),
-    "refused, refused": ([refusing, refusing], "connection", 0.3),
+    "dead, alive": ([swallowing, alive], 204, True),
+    "dead, dead, alive": ([swallowing, swallowing, alive], 204, True),
+    "dead seven times, alive": ([swallowing] * 7 + [alive], 204, True),
+    "refused, alive": ([refusing, alive], 204, False),
+    "refused seven times, alive": ([refusing] * 7 + [alive], 204, False),
+    "dead, refused, alive": ([swallowing, refusing, alive], 204, True),
+    "refused, dead, alive": ([refusing, swallowing, alive], 204, True),
+    "alive, dead": ([alive, swallowing], 204, False),
+    "refused, refused": ([refusing, refusing], "connection", False),
 }
 
 
 @pytest.mark.parametrize("row", NAMES)
 @pytest.mark.parametrize("how", ["post", "connect"])
-def test_the_first_that_accepts_is_taken(resolves, row, how):
-    makers, told, seconds = NAMES[row]
+def test_the_first_that_accepts_is_taken(resolves, monkeypatch, row, how):
+    makers, told, waits = NAMES[row]
+    if not waits:
+        # The time of nine addresses, one after the other, is a minute: 6.7 s or more for each.
+        monkeypatch.setattr(sockets, "STAGGER", 15.0)
+
+    def afresh():
+        pools.start_afresh()
+        return ask(how=how)
+
     with contextlib.ExitStack() as stack:
         resolves(*[stack.enter_context(one()) for one in makers])
-        for tries_left in (2, 1, 0):  # A busy machine adds time: the best one counts.
-            found, took = ask(how=how)
-            assert found == (None if how == "connect" and told == 204 else told)
-            if took < seconds or not tries_left:
-                break
-            pools.start_afresh()
-        assert took < seconds
+        found = in_time(afresh, seconds=6)
 
+    assert found == (None if how == "connect" and told == 204 else told)
     # Those that lost are closed.
     assert pools.count()[0] <= 1
 
@@ -157,18 +159,18 @@ def test_the_first_that_accepts_is_taken(resolves, row, how):
 def test_where_all_are_dead_the_deadline_holds(resolves, count, how):
     with contextlib.ExitStack() as stack:
         resolves(*[stack.enter_context(swallowing()) for _ in range(count)])
-        told, took = ask(timeout=0.7, how=how)
+        told = in_time(lambda: ask(timeout=0.7, how=how), seconds=1.2)
 
     assert told == "connect_timeout"
-    assert took < 1.2
     assert pools.count() == (0, 0)
 
 
-def test_of_a_short_time_each_address_has_its_part(resolves):
+def test_of_a_short_time_each_address_has_its_part(resolves, monkeypatch):
+    monkeypatch.setattr(sockets, "STAGGER", 30.0)
     with swallowing() as dead, swallowing() as other, alive() as good:
         resolves(dead, other, good)
         for _ in range(3):  # A busy machine adds time: the best one counts.
-            told, _ = ask(timeout=0.9)
+            told = ask(timeout=6.0)
             if told == 204:
                 break
 
@@ -183,10 +185,9 @@ def test_a_family_that_is_dead_does_not_hide_the_other(resolves, dead, good):
     with contextlib.ExitStack() as stack:
         hanging = [stack.enter_context(swallowing(dead))] * 9
         resolves(*hanging, stack.enter_context(alive(good)))
-        told, took = ask()
+        told = in_time(ask, seconds=20, tries=1)
 
     assert told == 204
-    assert took < 1.5
 
 
 def test_a_machine_without_a_family_uses_the_other(resolves, monkeypatch):
@@ -200,10 +201,10 @@ def test_a_machine_without_a_family_uses_the_other(resolves, monkeypatch):
     monkeypatch.setattr(sockets, "Socket", socket_of)
     with alive() as good:
         resolves((V6, 1), good)
-        assert ask()[0] == 204
+        assert ask() == 204
         resolves((V6, 1))
         pools.start_afresh()
-        assert ask()[0] == "connection"
+        assert ask() == "connection"
 
     assert pools.count() == (0, 0)
 
@@ -212,7 +213,7 @@ def test_a_slot_is_enough_for_several_addresses(resolves, settings):
     settings.WEBHOOKS_MAX_CONNECTIONS = 1
     with swallowing() as dead, alive() as good:
         resolves(dead, good)
-        assert ask()[0] == 204
+        assert ask() == 204
 
     assert pools.count()[0] == 1
 
@@ -222,7 +223,7 @@ def test_all_are_judged_before_any_is_called(resolves, settings, monkeypatch):
     with receiving(204) as receiver:
         resolves((V4, receiver.port), (V6, 1))
 
-        assert ask()[0] == "blocked"
+        assert ask() == "blocked"
         assert receiver.connections == 0
 
 
@@ -234,20 +235,18 @@ def test_the_way_of_a_proxy_is_found_likewise(resolves, settings):
     with swallowing() as dead, speaking(speak) as proxy:
         resolves(dead, (V4, int(proxy.rpartition(":")[2])))
         settings.WEBHOOKS_PROXY_URL = "http://many.test:3128"
-        told, took = ask(url="http://hooks.example.com/")
+        told = in_time(lambda: ask(url="http://hooks.example.com/"), seconds=20, tries=1)
 
     assert told == 204
-    assert took < 1.5
 
 
 def test_a_proxy_that_is_dead_is_our_own_affair(resolves, settings):
     settings.WEBHOOKS_PROXY_URL = "http://many.test:3128"
     with swallowing() as dead, swallowing() as other:
         resolves(dead, other)
-        told, took = ask(timeout=0.6, url="http://hooks.example.com/")
+        told = in_time(lambda: ask(timeout=0.6, url="http://hooks.example.com/"), seconds=1.1)
 
     assert told == "internal"
-    assert took < 1.1
 
 
 def test_tls_is_agreed_on_with_the_one_that_accepted(resolves, settings, tmp_path):
@@ -258,7 +257,7 @@ def test_tls_is_agreed_on_with_the_one_that_accepted(resolves, settings, tmp_pat
     try:
         with swallowing() as dead:
             resolves(dead, (V4, receiver.port))
-            assert ask(url="https://many.test/")[0] == 204
+            assert ask(url="https://many.test/") == 204
     finally:
         receiver.close()
 
@@ -271,9 +270,10 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", chosen, *sys.argv[1:
 """
 
 
+@pytest.mark.timeout(330)
 def test_all_of_this_holds_with_gevent():
     ran = subprocess.run(
-        [sys.executable, "-c", GEVENT, __file__], capture_output=True, text=True, timeout=110
+        [sys.executable, "-c", GEVENT, __file__], capture_output=True, text=True, timeout=300
     )
 
     assert ran.returncode == 0, ran.stdout[-3000:]

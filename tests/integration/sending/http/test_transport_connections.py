@@ -20,7 +20,7 @@ NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def post(url, *, timeout=5.0, body=b"{}"):
+def post(url, *, timeout=60.0, body=b"{}"):
     return http.post(url, headers={}, body=body, timeout=timeout)
 
 
@@ -61,7 +61,7 @@ def test_a_kept_connection_that_ends_without_an_answer_is_replaced_at_once(misbe
 
     with speaking(script) as server:
         assert post(f"http://{server}/").status == 204
-        answer = post(f"http://{server}/", body=body, timeout=10)
+        answer = post(f"http://{server}/", body=body)
 
     assert getattr(answer, "status", answer) == 204
     assert script.connections == 2
@@ -189,10 +189,15 @@ def test_a_connection_with_half_an_answer_is_not_used_again(sent, monkeypatch):
         if read_request(connection):
             connection.sendall(b"x" * (20 - sent) + OK + b"Content-Length: 0\r\n\r\n")
 
-    with speaking(speak) as server:
-        found = [post(f"http://{server}/", timeout=0.6) for _ in range(2)]
+    for timeout in (0.6, 5, 30):  # A busy machine may be late with the status as well.
+        connections.clear()
+        with speaking(speak) as server:
+            answers = [post(f"http://{server}/", timeout=timeout) for _ in range(2)]
+        found = [getattr(one, "status", None) or one.reason for one in answers]
+        if "timeout" not in found:
+            break
 
-    assert [getattr(one, "status", one) for one in found] == [200, 200]
+    assert found == [200, 200]
     assert len(connections) == 2
 
 
@@ -241,7 +246,7 @@ def test_threads_that_begin_at_once_share_the_work_of_trust(monkeypatch):
         return real(trust)
 
     def run():
-        ready.wait(5)
+        ready.wait(60)
         found.append(tls.context(transport.PUBLIC))
 
     monkeypatch.setattr(tls, "_make", make)
@@ -251,7 +256,7 @@ def test_threads_that_begin_at_once_share_the_work_of_trust(monkeypatch):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     pools.start_afresh()
 
     assert len(found) == 2
@@ -269,7 +274,7 @@ def test_a_forked_process_shares_no_connection():
         post(receiver.url)
         child = os.fork()
         if child == 0:
-            signal.alarm(10)
+            signal.alarm(100)
             os._exit(0 if getattr(post(receiver.url), "status", None) == 204 else 1)
         _, status = os.waitpid(child, 0)
         assert post(receiver.url).status == 204

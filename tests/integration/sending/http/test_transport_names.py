@@ -13,7 +13,7 @@ from django_webhooks.sending.http import pools, resolver, sockets
 from tests.receivers import Answer, receiving
 
 
-def post(url, *, timeout=5.0, body=b"{}"):
+def post(url, *, timeout=60.0, body=b"{}"):
     return http.post(url, headers={}, body=body, timeout=timeout)
 
 
@@ -82,6 +82,8 @@ def test_one_thread_suffices_for_one_after_the_other(resolves):
         resolves(receiver.server.server_port)
         for _ in range(20):
             assert post("http://many.test/").status == 204
+            # The thread may still have to see that nobody else asks.
+            until(lambda: not sockets._resolver._busy)
 
     assert len(resolvers() - before) == 1
 
@@ -95,7 +97,7 @@ def hang(monkeypatch, free):
             raise socket.gaierror("no literal")
         asked.append(host)
         if host.startswith("slow"):
-            free.wait(10)
+            free.wait(100)
         raise socket.gaierror("unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
@@ -123,7 +125,7 @@ def ask_slowly(*tenants, timeout):
 
 
 def until(condition):
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.01)
@@ -133,17 +135,17 @@ def test_slow_name_servers_of_several_tenants_do_not_hold_up_another(monkeypatch
     free, before = threading.Event(), resolvers()
     asked = hang(monkeypatch, free)
     others = resolver.RESOLVERS // resolver.RESOLVERS_PER_TENANT - 1
-    slow = ask_slowly(*[number for number in range(others) for _ in range(10)], timeout=5.0)
+    slow = ask_slowly(*[number for number in range(others) for _ in range(10)], timeout=60.0)
     until(lambda: len(asked) == others * resolver.RESOLVERS_PER_TENANT)
 
-    reason, took = ask("quick", "another", 5.0)
+    reason, took = ask("quick", "another", 60.0)
     free.set()
     for thread in slow:
-        thread.join(10)
+        thread.join(60)
     sockets.start_afresh()
 
     assert reason == "dns"
-    assert took < 4  # The slow ones hold for longer.
+    assert took < 30  # The slow ones hold for longer.
     assert len(resolvers() - before) <= resolver.RESOLVERS
 
 
@@ -151,14 +153,14 @@ def test_a_name_for_which_nobody_waits_any_more_is_not_looked_up(monkeypatch):
     free = threading.Event()
     asked = hang(monkeypatch, free)
     tenants = resolver.RESOLVERS // resolver.RESOLVERS_PER_TENANT
-    slow = ask_slowly(*[number % tenants for number in range(resolver.RESOLVERS)], timeout=0.3)
+    slow = ask_slowly(*[number % tenants for number in range(resolver.RESOLVERS)], timeout=60.0)
     until(lambda: len(asked) == resolver.RESOLVERS)
 
     reason, _ = ask("late", "another", 0.3)
-    for thread in slow:
-        thread.join(10)
     free.set()
-    again, _ = ask("later", "another", 5.0)
+    for thread in slow:
+        thread.join(60)
+    again, _ = ask("later", "another", 60.0)
     sockets.start_afresh()
 
     assert (reason, again) == ("dns", "dns")
@@ -169,17 +171,17 @@ def test_a_name_for_which_nobody_waits_any_more_is_not_looked_up(monkeypatch):
 def test_slow_name_servers_of_one_tenant_do_not_hold_up_another(monkeypatch):
     free = threading.Event()
     asked = hang(monkeypatch, free)
-    slow = ask_slowly(*["one"] * 20, timeout=8.0)
+    slow = ask_slowly(*["one"] * 20, timeout=60.0)
     until(lambda: len(asked) == resolver.RESOLVERS_PER_TENANT)
 
-    reason, took = ask("quick", "two", 8.0)
+    reason, took = ask("quick", "two", 60.0)
     own_reason, own_took = ask("quick", "one", 0.3)
     free.set()
     for thread in slow:
-        thread.join(10)
-    again, again_took = ask("quick", "one", 8.0)
+        thread.join(60)
+    again, again_took = ask("quick", "one", 60.0)
     sockets.start_afresh()
 
     assert (reason, own_reason, again) == ("dns", "dns", "dns")
-    assert max(took, again_took) < 4  # Whoever waits for the slow ones waits for 8.
+    assert max(took, again_took) < 30  # Whoever waits for the slow ones waits for 60.
     assert own_took >= 0.3  # its own slow ones hold it up
