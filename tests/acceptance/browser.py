@@ -17,7 +17,7 @@ import pytest
 
 from tests.services import REQUIRED
 
-from .harness import Harness, free_port, until
+from .harness import PATIENCE, Harness, free_port, until
 
 PASSWORD = "only for tests"
 #: axe-core's rules; what is serious or critical keeps somebody from using a page.
@@ -103,7 +103,7 @@ class Example:
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert ran.returncode == 0, ran.stderr
         return (ran.stdout.splitlines() or [""])[-1]
@@ -115,6 +115,7 @@ class Looker:
     def __init__(self, page: Any, site: str, shots: Path) -> None:
         self.page, self.site, self.shots = page, site, shots
         self.errors: list[str] = []
+        page.set_default_timeout(PATIENCE * 1000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on(
             "console",
@@ -126,7 +127,8 @@ class Looker:
         self.page.goto(f"{self.site}/admin/")
         self.page.fill("#id_username", "ada")
         self.page.fill("#id_password", PASSWORD)
-        self.page.click("input[type=submit]")
+        with self.page.expect_navigation():
+            self.page.click("input[type=submit]")
 
     def go(self, path: str, *, app: str = "django_webhooks") -> None:
         """Open a page of the admin of webhooks."""
@@ -175,7 +177,7 @@ class Looker:
 
     def wait_for(self, text: str) -> None:
         """Wait until the page shows a text by itself."""
-        self.page.get_by_text(text).first.wait_for(timeout=30_000)
+        self.page.get_by_text(text).first.wait_for()
 
     def until(self, path: str, text: str) -> None:
         """Open a page again and again until it shows a text."""
@@ -184,7 +186,7 @@ class Looker:
             self.go(path)
             return text in self.page.content()
 
-        until(shows, f"{path} shows {text!r}", seconds=30)
+        until(shows, f"{path} shows {text!r}")
 
 
 @contextmanager

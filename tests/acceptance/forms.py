@@ -7,6 +7,8 @@ from typing import Any
 
 import requests
 
+from .harness import PATIENCE
+
 
 class _Fields(HTMLParser):
     """Collects what a browser would send of the last form of a page."""
@@ -57,7 +59,7 @@ class Staff:
 
     def fields(self, page: str) -> dict[str, str]:
         """Return the fields of the last form of a page, as they are filled in."""
-        answer = self.session.get(self.site + page, timeout=30)
+        answer = self.session.get(self.site + page, timeout=PATIENCE)
         answer.raise_for_status()
         found = _Fields()
         found.feed(answer.text)
@@ -66,4 +68,4 @@ class Staff:
     def send(self, page: str, values: dict[str, Any]) -> requests.Response:
         """Fill in the last form of a page and send it; return the answer, without following it."""
         filled = self.fields(page) | values
-        return self.session.post(self.site + page, filled, timeout=30, allow_redirects=False)
+        return self.session.post(self.site + page, filled, timeout=PATIENCE, allow_redirects=False)

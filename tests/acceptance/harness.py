@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -20,26 +21,62 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from tests.receivers import Receiver
 from tests.services import SERVICES
 
 #: Seconds that anything may take.
 PATIENCE = 120
 
 
+#: Sockets that keep ports for this process until its end.
+_taken: list[socket.socket] = []
+atexit.register(lambda: [one.close() for one in _taken])
+
+
 def free_port() -> int:
-    """Return a port on loopback that nothing listens on, and that no client is given.
+    """Return a port on loopback that nothing listens on, that no client and no other run is given.
 
     Below the range of ephemeral ports: a client that asks a server in vain, again and again, could
     be given the server's own port otherwise, and keep it from starting.
     """
     while True:
-        port = random.randrange(20_000, 30_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        port, mine = random.randrange(20_000, 30_000), socket.socket()
+        try:
+            # Whoever looks for a free port as well is refused this one, though nothing listens yet.
+            mine.bind(("127.0.0.1", port))
+        except OSError:
+            mine.close()
+            continue
+        # The server of this test may listen on it: servers set the same option.
+        mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _taken.append(mine)
+        return port
+
+
+def held(receiver: Receiver) -> threading.Event:
+    """Have a receiver take what comes, and answer nothing before the event is set."""
+    answers, handle = threading.Event(), receiver.handle
+
+    def take(request: BaseHTTPRequestHandler) -> None:
+        respond = request.send_response
+
+        def wait(*status: Any) -> None:
+            answers.wait(PATIENCE)
+            respond(*status)
+
+        request.send_response = wait  # type: ignore[method-assign]
+        try:
+            handle(request)
+        finally:
+            request.send_response = respond  # type: ignore[method-assign]
+
+    receiver.handle = take  # type: ignore[method-assign]
+    return answers
 
 
 def until(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE) -> Any:
@@ -204,7 +241,7 @@ class Harness:
 
         query = urlencode({"name": name, "how": how})
         try:
-            with urlopen(Request(f"{self.site}things/?{query}"), timeout=30) as answer:
+            with urlopen(Request(f"{self.site}things/?{query}"), timeout=PATIENCE) as answer:
                 found: dict[str, Any] = json.loads(answer.read())
                 return found
         except (HTTPException, OSError, ValueError):
@@ -388,7 +425,7 @@ class Harness:
         for child in reversed(self.children):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            child.wait(10)
+            child.wait(PATIENCE)
 
 
 class Proxy:
@@ -434,6 +471,9 @@ class Proxy:
                     near.close()
                     continue
                 self._connections += [near, far]
+                if self._listener is not listener:
+                    # It was refused while this one came.
+                    self.cut()
                 for source, target in ((near, far), (far, near)):
                     threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
 
@@ -557,7 +597,7 @@ class Bouncer:
     def close(self) -> None:
         """Stop it."""
         self.child.kill()
-        self.child.wait(10)
+        self.child.wait(PATIENCE)
 
 
 class PrivatePostgres:

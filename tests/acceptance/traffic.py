@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tests.receivers import Receiver
 
-from .harness import Harness
+from .harness import PATIENCE, Harness
 
 
 class Traffic:
@@ -33,6 +33,8 @@ class Traffic:
                 pool.submit(self._create)
                 due += 1 / self.rate
                 time.sleep(max(0.0, due - time.monotonic()))
+            # A site that is slower than the rate does not go on when it is over.
+            pool.shutdown(cancel_futures=True)
 
     def end(self) -> None:
         """Create no more."""
@@ -74,7 +76,8 @@ def traffic(harness: Harness, *, rate: float = 20.0) -> Iterator[Traffic]:
         yield made
     finally:
         made.end()
-        thread.join(30)
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "a thing is still being created"
 
 
 def percentile(values: list[float], share: float) -> float:
