@@ -25,6 +25,19 @@ pytestmark = FAULTS
 
 #: A worker asks again every few seconds, more seldom the longer the broker is gone.
 RECONNECTS = 35
+#: Seconds that nothing but a wait takes.
+LONG = 15
+
+
+def assert_no_wait(answers):
+    """Check that no commit waited for the broker.
+
+    Each would, for many seconds; a busy machine delays some of them, and each by less.
+    """
+    assert None not in answers
+    seconds = sorted(answer["seconds"] for answer in answers)
+    assert seconds[len(seconds) // 2] < 0.5, seconds
+    assert seconds[-1] < LONG, seconds
 
 
 def test_f03_a_broker_that_refuses(harness, receiver, account, proxied):
@@ -34,14 +47,12 @@ def test_f03_a_broker_that_refuses(harness, receiver, account, proxied):
     harness.ask("before")
     proxy.refuse()
 
-    for number in range(5):
-        answer = harness.ask(f"during {number}")
-        assert answer is not None
-        assert answer["seconds"] < 1
+    answers = [harness.ask(f"during {number}") for number in range(5)]
     harness.worker()
     harness.beat()
     account.clear()
 
+    assert_no_wait(answers)
     account.settle()
 
 
@@ -56,15 +67,15 @@ def test_f03_a_broker_that_is_gone_for_30_seconds_for_all(harness, receiver, acc
     until(lambda: receiver.requests, "nothing arrived")
     proxy.refuse()
 
-    slowest = 0.0
+    answers = []
     for number in range(30):
-        slowest = max(slowest, harness.ask(f"during {number}")["seconds"])
+        answers.append(harness.ask(f"during {number}"))
         time.sleep(1)
     proxy.accept()
     account.clear()
 
     account.settle(extra=RECONNECTS)
-    assert slowest < 1
+    assert_no_wait(answers)
 
 
 def test_f04_a_broker_that_swallows_everything(harness, receiver, account, proxied):
@@ -79,9 +90,9 @@ def test_f04_a_broker_that_swallows_everything(harness, receiver, account, proxi
     harness.beat()
     account.clear()
 
-    assert sum(answer["seconds"] for answer in answers) < 2
+    assert_no_wait(answers)
     account.settle()
-    assert max(harness.ask(f"later {number}")["seconds"] for number in range(3)) < 0.5
+    assert_no_wait([harness.ask(f"later {number}") for number in range(3)])
     account.clear()
     account.settle()
     proxy.swallows = False

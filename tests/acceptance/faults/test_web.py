@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from tests.acceptance.harness import PATIENCE
+
 from .conftest import ANY_BROKER, FAULTS
 
 pytestmark = [*FAULTS, pytest.mark.stacks(*ANY_BROKER)]
@@ -17,7 +19,7 @@ def test_f01_a_web_process_killed_between_commit_and_message(harness, receiver, 
     web = harness.web()
 
     assert harness.ask("thing", "killed after commit") is None
-    web.wait(10)
+    web.wait(PATIENCE)
     harness.beat()
     account.clear()
 
