@@ -21,7 +21,8 @@ PATIENT = {"WEBHOOKS_HEALTH_FALL": 1000, "django_webhooks.policies.health.WINDOW
 
 @pytest.mark.stacks(*ANY_BROKER)
 def test_f18_an_answer_that_never_arrives(harness, receiver, account):
-    receiver.answers = [Answer(204, delay=4.0), Answer(204)]
+    harness.settings |= {"WEBHOOKS_TIMEOUT_SECONDS": 4.0}
+    receiver.answers = [Answer(204, delay=60.0), Answer(204)]
     harness.subscribe(receiver.url)
     harness.worker()
     harness.web()
