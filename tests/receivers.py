@@ -22,6 +22,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     delay: float = 0.0
+    #: Waits, before the delay, for what has to happen first.
+    gate: Callable[[], object] | None = None
     #: Hang up instead of answering, although what came was taken.
     is_cut: bool = False
     #: Seconds between two bytes of the answer.
@@ -114,6 +116,8 @@ class Receiver:
             answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
             received = Request(path=request.path, headers=found, body=body, answer=answer)
             self.requests.append(received)
+        if answer.gate is not None:
+            answer.gate()
         time.sleep(answer.delay)
         if answer.is_cut:
             request.close_connection = True

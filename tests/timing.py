@@ -28,6 +28,15 @@ def in_time(act: Callable[[], T], *, seconds: float, tries: int = 3) -> T:
     raise AssertionError(f"Longer than {seconds} s each time: {took}")
 
 
+def until(condition: Callable[[], object], *, seconds: float = 60.0) -> bool:
+    """Wait for a condition; fail where it does not hold in so long, which nothing takes."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, f"Not in {seconds} s."
+        time.sleep(0.005)
+    return True
+
+
 class Stalls:
     """How late a thread wakes up that asks for every hundredth of a second, in seconds."""
 

@@ -129,7 +129,7 @@ def project(tmp_path):
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=110,
         )
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout.splitlines()[-1])

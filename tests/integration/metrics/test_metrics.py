@@ -379,7 +379,7 @@ def test_a_thread_tells_the_counters_and_the_rows_where_it_is_asked_to(counted, 
     for with_rows in (False, True):
         port = free_port()
         metrics.serve(port, rows=with_rows)
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             found = samples(answer.read().decode())
 
         assert key("events_total", {}) in found

@@ -214,7 +214,7 @@ def test_workers_that_look_at_once_share_the_work():
 
     def run():
         try:
-            ready.wait(5)
+            ready.wait(60)
             while found := take(clock, limit=7).deliveries:
                 taken.extend(one.pk for one in found)
         finally:
@@ -224,7 +224,7 @@ def test_workers_that_look_at_once_share_the_work():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
 
     assert len(taken) == 60
     assert len(set(taken)) == 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from datetime import timedelta
@@ -58,17 +59,20 @@ def test_a_turn_costs_the_same_whatever_waits_and_whatever_is_over(backlog, cloc
         began = time.perf_counter()
         lease = claims.take(now=clock(), limit=100, using="default")
         taken = time.perf_counter() - began
-    ended = lease.deliveries[0]
-    Delivery.objects.filter(pk=ended.pk).update(
-        status="succeeded", finished_at=clock(), due_at=None, lease_token=None
-    )
-    began = time.perf_counter()
-    passed = Delivery.objects.filter(pk=ended.pk).pass_on(now=clock())
-    passed_in = time.perf_counter() - began
+    times = []
+    for ended, following in itertools.pairwise(backlog[:6]):
+        Delivery.objects.filter(pk=ended.pk).update(
+            status="succeeded", finished_at=clock(), due_at=None, lease_token=None
+        )
+        began = time.perf_counter()
+        passed = Delivery.objects.filter(pk=ended.pk).pass_on(now=clock())
+        times.append(time.perf_counter() - began)
+        assert passed == 1
+        assert Delivery.objects.get(pk=following.pk).due_at == clock()
+    # A busy machine adds time, and never takes any.
+    passed_in = min(times)
 
     assert [one.pk for one in lease.deliveries] == [backlog[0].pk]
-    assert passed == 1
-    assert Delivery.objects.get(pk=backlog[1].pk).due_at == clock()
     print(f"\ntaken in {taken * 1000:.1f} ms, passed on in {passed_in * 1000:.1f} ms")
     assert len(queries) <= 18
     # Reading ten thousand rows, or twenty thousand, takes longer on any machine of today.

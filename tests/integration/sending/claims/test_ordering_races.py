@@ -235,10 +235,10 @@ def test_what_is_inserted_while_the_head_ends_is_found(subscription):
                 due_at=clock(),
             )
             inserted.set()
-            assert ended.wait(10)
+            assert ended.wait(60)
 
     crowd.start(insert)
-    assert inserted.wait(10)
+    assert inserted.wait(60)
     recorder.record([result], now=clock(), using="default")
     ended.set()
     crowd.join()

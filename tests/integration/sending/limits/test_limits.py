@@ -20,6 +20,7 @@ from django_webhooks.sending.worker import dispatch, executor, pacing
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import Answer, receiving
+from tests.timing import until
 
 pytestmark = pytest.mark.django_db
 
@@ -271,7 +272,8 @@ class TestInFlight:
     def test_never_more_at_once_at_the_receiver(self, clock, monkeypatch):
         # As after a success: else the second of a run waits for its first.
         monkeypatch.setattr(executor, "FIRST", 2)
-        with receiving(Answer(204, delay=0.05)) as receiver:
+        first = Answer(204, delay=0.05, gate=lambda: until(lambda: len(receiver.requests) > 1))
+        with receiving(first, Answer(204, delay=0.05)) as receiver:
             factories.subscription(url=receiver.url, max_in_flight=2)
             record(12)
             for _ in range(20):
@@ -623,6 +625,7 @@ class TestCosts:
 
     @pytest.mark.usefixtures("new_files")
     def test_a_long_backlog_is_put_aside_in_few_steps(self, clock, monkeypatch):
+        monkeypatch.setattr(dispatch, "DRAIN_SECONDS", 100.0)
         count = 20_000
         factories.subscription(rate_limit_per_second=1)
         [first] = factories.record(data={"id": 1})

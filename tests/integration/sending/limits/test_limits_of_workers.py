@@ -15,6 +15,7 @@ from django_webhooks.sending.database import DatabaseClock
 from tests import factories
 from tests.receivers import Answer, receiving
 from tests.timing import stalls
+from tests.timing import until as wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 JITTER = 0.3
 
 
-def work(count, *, until, seconds=30.0):
+def work(count, *, until, seconds=80.0):
     """Have so many workers drain until the condition holds."""
     ends = time.monotonic() + seconds
     errors = []
@@ -63,12 +64,11 @@ def test_three_workers_keep_to_a_rate_and_reach_it():
     assert len(set(receiver.ids)) == len(receiver.ids) == count
     for first in range(count):
         for last in range(first, count):
-            allowed = rate + rate * (times[last] - times[first] + JITTER)
+            allowed = rate + rate * (times[last] - times[first] + JITTER + late.longest)
             assert last - first + 1 <= allowed
     ideal = (count - rate) / rate
-    # Only a machine that stood still has more.
-    spare = 10 * late.total if late.longest > JITTER else 0
-    assert ideal - JITTER <= times[-1] - times[0] <= ideal * 1.1 + 0.5 + spare
+    took = times[-1] - times[0]
+    assert ideal - JITTER - late.longest <= took <= ideal * 1.1 + 0.5 + 10 * late.total
 
 
 def test_one_run_goes_on_with_what_found_no_place_in_its_process_at_first():
@@ -82,20 +82,23 @@ def test_one_run_goes_on_with_what_found_no_place_in_its_process_at_first():
     assert drained.attempts == len(receiver.ids) == 24
 
 
-def test_three_workers_never_have_more_in_flight_than_allowed():
+def test_three_workers_never_have_more_in_flight_than_allowed(settings):
+    settings.WEBHOOKS_TIMEOUT_SECONDS = 50.0
     count = 40
-    with receiving(Answer(204, delay=0.05)) as receiver:
+
+    def two_are_there():
+        wait_until(lambda: len(receiver.requests) >= 2)
+
+    first = Answer(204, delay=0.05, gate=two_are_there)
+    with receiving(first, Answer(204, delay=0.05)) as receiver:
         factories.subscription(url=receiver.url, max_in_flight=2)
         for number in range(count):
             factories.record(data={"id": number})
-        began = time.monotonic()
+        # No sweep runs here: what the end of another does not release never arrives.
         work(3, until=lambda: len(receiver.requests) >= count)
-        took = time.monotonic() - began
 
     assert len(set(receiver.ids)) == len(receiver.ids) == count
     assert most_at_once(receiver) == 2
-    # At the least a second; no release waited for a sweep.
-    assert took < 10
     assert set(Delivery.objects.values_list("status", flat=True)) == {"succeeded"}
 
 
@@ -106,7 +109,7 @@ def test_limits_that_change_while_workers_work():
         for number in range(count):
             factories.record(data={"id": number})
 
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + 80
 
         def change():
             try:

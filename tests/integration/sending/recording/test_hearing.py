@@ -235,6 +235,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.timeout(330)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="its database is in memory")
 @pytest.mark.django_db(transaction=True)
 def test_of_a_thousand_events_each_is_heard_by_who_subscribed_before_in_another_process():

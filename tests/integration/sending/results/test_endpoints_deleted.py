@@ -171,7 +171,7 @@ def test_what_was_sent_is_recorded_and_the_change_succeeds(results, in_the_middl
     other = in_the_middle(act)
 
     recorder.record(results, now=times.now(), using="default")
-    other.join(20)
+    other.join(60)
 
     assert other.error is None
     attempts = Attempt.objects.all()
@@ -224,7 +224,7 @@ def test_many_deletions_and_many_results_at_once():
     for thread in [*recorders, *deleters]:
         thread.start()
     for thread in [*recorders, *deleters]:
-        thread.join(30)
+        thread.join(60)
 
     assert [one.error for one in [*recorders, *deleters]] == [None] * 9
     assert Attempt.objects.count() == len(results)

@@ -13,6 +13,7 @@ from django_webhooks.sending import health_checks, maintenance, worker
 from tests import factories
 from tests.factories import Clock
 from tests.receivers import Answer, receiving
+from tests.timing import until
 
 pytestmark = pytest.mark.django_db
 DEAD = "http://127.0.0.1:9/hook"
@@ -177,20 +178,21 @@ class TestFailback:
         primary.answers = [Answer(204)]
         primary.requests.clear()
 
-    def test_after_hold_and_probes_one_delivery_tries_the_primary(self, pair, clock):
+    def test_after_hold_and_probes_one_delivery_tries_the_primary(self, pair, clock, settings):
+        settings.WEBHOOKS_TIMEOUT_SECONDS = 50.0
         _, primary, backup = pair
         self.fall(primary, clock)
         rise(clock)
         assert EndpointHealth.objects.get(endpoint__position=0).state == "trial"
         assert active().url == backup.url
-        primary.answers = [Answer(204, delay=0.3)]
+        # The others do not wait for the one that tries.
+        primary.answers = [Answer(204, gate=lambda: until(lambda: len(backup.requests) == 9))]
         backup.requests.clear()
         record(10, since=5)
         clock.move(minutes=1)
 
         drain(clock)
 
-        # The others do not wait for the one that tries.
         assert len(primary.requests) == 1
         assert len(backup.requests) == 9
         assert causes() == ["failover", "failback"]

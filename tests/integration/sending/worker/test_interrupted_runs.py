@@ -105,17 +105,21 @@ def test_a_run_may_be_ended_at_any_moment(number, which):
     chance, count = random.Random(seed), MOMENTS[which]
     with receiving(Answer(204, delay=0.01)) as receiver, raising(number):
         factories.subscription(url=receiver.url)
-        record(receiver)
-        whole = Moments(which)
-        assert whole.run() is None
+        seen = []
+        # A busy machine makes a run longer, and never shorter.
+        for _ in range(3):
+            record(receiver)
+            whole = Moments(which)
+            assert whole.run() is None
+            seen.append(whole.seen)
         ended = 0
-        for at in chance.sample(range(1, whole.seen), count):
+        for at in chance.sample(range(1, min(seen)), count):
             record(receiver)
             moments = Moments(which, at=at, signal=number)
 
             error = moments.run()
 
-            where = f"MOMENTS_SEED={seed}, {at} of {whole.seen} {which}: {moments.where}"
+            where = f"MOMENTS_SEED={seed}, {at} of {min(seen)} {which}: {moments.where}"
             check(receiver, error, KINDS[number], where)
             ended += error is not None
     # Some moments come after the end of a run that was quicker than the first.
