@@ -21,16 +21,17 @@ from .conftest import RABBITMQ, REDIS
 from .harness import Harness, Proxy, until
 from .traffic import first_arrivals, traffic
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 COUNT = 200
 SETTINGS = {
-    "WEBHOOKS_TIMEOUT_SECONDS": 2.0,
     "WEBHOOKS_HEALTH_HOLD_SECONDS": 10.0,
     "WEBHOOKS_PROBE_INTERVAL_SECONDS": 2.0,
     "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": 1.0,
-    "django_webhooks.sending.health_checks.probes.PROBE_SECONDS": 1.0,
 }
+PROCESSES, FALL, UNDER_WAY = 4, 3, 8
+#: Seconds for which one process may stand still.
+STILL = 4.0
 #: Ways not to take an event, and the reason that their attempts have.
 ANSWERS = {
     "404": (Answer(404), "http_404"),
@@ -67,7 +68,9 @@ def failing(how: str, folder: Path) -> Iterator[str]:
 def everything_arrives(harness: Harness, how: str, folder: Path) -> None:
     """Send 200 events to a pair whose primary fails, and check what became of them."""
     backup = Receiver()
-    harness.settings = SETTINGS
+    harness.settings = dict(SETTINGS)
+    if how == "silence":
+        harness.settings["WEBHOOKS_TIMEOUT_SECONDS"] = 2.0
     try:
         with failing(how, folder) as url:
             harness.subscribe_pair(url, backup.url)
@@ -97,8 +100,14 @@ def everything_arrives(harness: Harness, how: str, folder: Path) -> None:
     needed = 1 if how == "410" else 3
     third_at = moments(failed)[needed - 1]
     took = switches[0][1] - third_at
-    print(f"\n{how}: switched {took:+.2f} s after event {needed}, {len(failed)} attempts failed")
-    assert took < 2
+    before = [at for _, _, at in failed if at < switches[0][1]]
+    print(
+        f"\n{how}: switched {took:+.2f} s after event {needed}, {len(failed)} attempts failed, "
+        f"{len(before)} of them before"
+    )
+    assert took < 2 + STILL
+    # Each process deals with what may be the last of them before it goes on.
+    assert len(before) <= PROCESSES * FALL + UNDER_WAY
 
 
 def failures(harness: Harness) -> list[tuple[str, str, float]]:
@@ -159,10 +168,11 @@ def test_a_backup_that_is_gone_while_the_primary_is_down_loses_nothing(harness):
         began = time.monotonic()
         with traffic(harness, rate=20.0) as events:
             time.sleep(10)
+            until(lambda: backup.requests, "nothing came to the backup")
             assert set(harness.statuses()) == {"waiting"}
-            assert backup.requests
             proxy.accept()
             time.sleep(3)
+            until(lambda: len(events.committed) > 100, "the web process saves too slowly")
         wanted = harness.committed()
         until(
             lambda: set(first_arrivals(primary)) >= wanted,
@@ -175,7 +185,6 @@ def test_a_backup_that_is_gone_while_the_primary_is_down_loses_nothing(harness):
         primary.close()
         backup.close()
     assert harness.statuses() == {"succeeded": len(wanted)}
-    assert len(events.committed) > 100
     disabled = harness.python(
         "from django_webhooks.models import Endpoint\n"
         "print(json.dumps([[e.position, e.disabled_reason] for e in"
