@@ -15,7 +15,7 @@ AUDITING = "django_webhooks_auditing"
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.postgres]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_audit_from_the_button_to_what_is_accepted(tmp_path):
     shots = Path(os.environ.get("ADMIN_SCREENSHOTS", tmp_path / "screenshots"))
     with postgres_database() as database:

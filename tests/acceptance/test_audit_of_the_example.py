@@ -14,6 +14,8 @@ import pytest
 
 from django_webhooks import encryption
 
+from .harness import PATIENCE
+
 pytestmark = [pytest.mark.acceptance, pytest.mark.files]
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +109,7 @@ class Example:
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
 
     def python(self, code: str) -> None:
@@ -136,7 +138,7 @@ def example(tmp_path):
     return made
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_ten_planted_faults_are_found_and_nothing_else(example):
     assert example.audit() == (0, [])
 
@@ -149,7 +151,7 @@ def test_ten_planted_faults_are_found_and_nothing_else(example):
     assert example.manage("webhooks_audit", "--verify").returncode == 0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_changed_row_of_the_trail_is_found(example):
     verified = example.manage("webhooks_audit", "--verify")
     anchor = re.search(r"\d+:[0-9a-f]{64}", verified.stdout)[0]
