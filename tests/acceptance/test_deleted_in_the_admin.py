@@ -16,7 +16,7 @@ from .traffic import traffic
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.stacks(REDIS, campaign(MARIADB)),
 ]
 
@@ -84,6 +84,7 @@ def test_nothing_is_lost_or_repeated_and_no_form_fails(harness):
                 assert answer.status_code == 302, web.read_text()
                 assert active(harness).get(subscription) != endpoint, way
             arrives(*receivers)
+            until(lambda: len(events.committed) > RATE, "the web process saves too slowly")
         wanted = harness.committed()
         until(lambda: is_over(harness, stays, len(wanted)), "not all arrived")
         attempts = harness.python(

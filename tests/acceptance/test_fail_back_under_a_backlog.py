@@ -9,10 +9,10 @@ from tests.timing import stalls
 
 from .harness import Proxy, until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.broker_server]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600), pytest.mark.broker_server]
 HOLD, INTERVAL = 2.0, 1.0
 #: Seconds that a busy machine may add; without the checks beside a run it took 36 s and more.
-SPARE = 3.0
+SPARE = 10.0
 
 
 @pytest.mark.parametrize("waiting", [1500, pytest.param(5000, marks=pytest.mark.campaign)])

@@ -9,7 +9,7 @@ from tests.receivers import Answer, Receiver
 from .conftest import REDIS
 from .harness import Harness, Proxy, until
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 #: Each names a delivery of a receiver that takes ten minutes for all, in runs of one request.
 MESSAGES = 1200
 
