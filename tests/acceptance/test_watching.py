@@ -13,6 +13,7 @@ from tests.receivers import Answer
 
 from .conftest import REDIS, SQLITE
 from .harness import free_port, until
+from .patience import PATIENT
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.stacks(SQLITE, REDIS)]
 TOKEN = "a-token-of-more-than-16"
@@ -34,7 +35,7 @@ def test_metrics_of_all_processes_of_a_prefork_worker_and_of_the_site(harness, r
     folder = tmp_path / "metrics"
     folder.mkdir()
     shared = {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
-    harness.settings = {"WEBHOOKS_METRICS": True, "WEBHOOKS_METRICS_TOKEN": TOKEN}
+    harness.settings = {**PATIENT, "WEBHOOKS_METRICS": True, "WEBHOOKS_METRICS_TOKEN": TOKEN}
     harness.subscribe(receiver.url)
     port = free_port()
     harness.worker(concurrency=2, ACCEPTANCE_METRICS_PORT=str(port), **shared)
@@ -46,17 +47,22 @@ def test_metrics_of_all_processes_of_a_prefork_worker_and_of_the_site(harness, r
 
     until(lambda: harness.statuses() == {"succeeded": count}, "not everything arrived")
     url = f"http://127.0.0.1:{port}/metrics"
+    counted = {
+        ("events_total",): count,
+        ("deliveries_total",): count,
+        ("attempts_total", "http_503", "retry"): 1,
+        ("attempts_total", "", "succeeded"): count,
+        ("deliveries_succeeded_total",): count,
+        ("event_to_arrival_seconds_count",): count,
+    }
     # A signal follows its commit.
-    until(lambda: scrape(url).get(("deliveries_succeeded_total",)) == count, "counters are short")
+    until(lambda: counted.items() <= scrape(url).items(), "counters are short")
     worker, site = scrape(url), scrape(f"{harness.site}webhooks/metrics", TOKEN)
     with pytest.raises(HTTPError, match="401"):
         scrape(f"{harness.site}webhooks/metrics")
     # Both tell what all processes that share the folder have counted; the site tells the rows too.
     for found in (worker, site):
-        assert found["events_total",] == found["deliveries_total",] == count
-        assert found["attempts_total", "http_503", "retry"] == 1
-        assert found["attempts_total", "", "succeeded"] == count
-        assert found["event_to_arrival_seconds_count",] == count
+        assert counted.items() <= found.items()
     assert ("database_up",) not in worker
     assert (site["database_up",], site["deliveries_due",]) == (1, 0)
     assert site["heartbeat_age_seconds", "deliver"] < 60
@@ -64,7 +70,7 @@ def test_metrics_of_all_processes_of_a_prefork_worker_and_of_the_site(harness, r
 
 def test_a_trace_goes_from_the_site_through_the_worker_to_the_receiver(harness, receiver, tmp_path):
     file = tmp_path / "spans"
-    harness.settings = {"WEBHOOKS_SEND_TRACEPARENT": True}
+    harness.settings = {**PATIENT, "WEBHOOKS_SEND_TRACEPARENT": True}
     harness.subscribe(receiver.url)
     harness.worker(ACCEPTANCE_SPANS=str(file))
     harness.web(ACCEPTANCE_SPANS=str(file))
@@ -73,12 +79,13 @@ def test_a_trace_goes_from_the_site_through_the_worker_to_the_receiver(harness, 
 
     def spans():
         text = file.read_text() if file.exists() else ""
-        return {span["name"]: span for span in map(json.loads, text.splitlines())}
+        # The last line may be half there.
+        lines = text.rpartition("\n")[0].splitlines()
+        return {span["name"]: span for span in map(json.loads, lines)}
 
-    until(lambda: "deliver thing.created" in spans(), "there is no span of a delivery")
-    emit, deliver, sent = (
-        spans()[name] for name in ("emit thing.created", "deliver thing.created", "attempt")
-    )
+    names = ("emit thing.created", "deliver thing.created", "attempt")
+    until(lambda: spans().keys() >= set(names), "there are not all spans of a delivery")
+    emit, deliver, sent = (spans()[name] for name in names)
     assert deliver["parent_id"] == emit["context"]["span_id"]
     assert sent["parent_id"] == deliver["context"]["span_id"]
     [request] = receiver.requests
