@@ -20,7 +20,7 @@ import pytest
 from tests import certificates, senders
 
 from .conftest import REDIS
-from .harness import SIGNING_SECRET, free_port, until
+from .harness import PATIENCE, SIGNING_SECRET, free_port, until
 from .traffic import traffic
 
 pytestmark = [
@@ -43,7 +43,7 @@ def request_of(site, *, path="hooks/", message_id="msg_1", **data):
 def post(request):
     """Send it; return the status, 0 where none came, and what Retry-After says."""
     try:
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, None
     except HTTPError as error:
         with error:
@@ -85,6 +85,8 @@ def in_the_handler(harness):
 
 @pytest.mark.parametrize("path", ["hooks/", "hooks-later/"])
 def test_a_hundred_copies_at_once_have_one_effect(harness, path):
+    # Each is counted, however long it waits for the others.
+    harness.settings = {"django_webhooks.inbox.deduplication.COUNT_WAIT_SECONDS": 60.0}
     sites = [site for _, site in processes(harness, PROCESSES)]
     if path == "hooks-later/":
         harness.worker()
@@ -93,7 +95,7 @@ def test_a_hundred_copies_at_once_have_one_effect(harness, path):
 
     def send(number):
         request = request_of(sites[number % PROCESSES], path=path, how="slow")
-        gate.wait(30)
+        gate.wait(PATIENCE)
         return post(request)
 
     with ThreadPoolExecutor(COPIES) as pool:
@@ -125,7 +127,7 @@ def test_what_a_killed_process_was_handling_is_handled_when_it_comes_again(harne
     meanwhile = post(request_of(second, how="hangs once"))
     before = effects(harness)
     harness.stop(dying, signal.SIGKILL)
-    thread.join(30)
+    thread.join(PATIENCE)
     killed_at = time.monotonic()
     until(lambda: post(request_of(second, how="hangs once"))[0] == 204, "it was not handled")
     seconds = time.monotonic() - killed_at
@@ -140,7 +142,11 @@ def test_what_a_killed_process_was_handling_is_handled_when_it_comes_again(harne
 
 
 def test_what_a_killed_worker_was_handling_is_handled_by_another(harness):
-    harness.settings = {"WEBHOOKS_RETRY_BASE_SECONDS": 0.5}
+    harness.settings = {
+        # An attempt that begins late is not taken for one whose worker died.
+        "WEBHOOKS_RETRY_BASE_SECONDS": 5.0,
+        "django_webhooks.inbox.deduplication.WAIT_SECONDS": 60.0,
+    }
     harness.web()
     worker = harness.worker()
     assert post(request_of(harness.site, path="hooks-later/", how="hangs once")) == (202, None)
@@ -159,13 +165,14 @@ def test_what_a_killed_worker_was_handling_is_handled_by_another(harness):
     print(f"\nmeanwhile {meanwhile} after {seconds:.2f} s, then {inbox(harness)['msg_1']}")
     assert before == {}
     assert meanwhile == (200, None)
-    assert seconds < 3
+    # The handler hangs for longer, and so long a copy would wait for its end.
+    assert seconds < 30
     assert effects(harness) == {"msg_1": 1}
     assert inbox(harness)["msg_1"]["attempts_made"] == 2
 
 
 def test_what_always_fails_is_given_up_and_handled_once_mended_and_replayed(harness):
-    harness.settings = {"WEBHOOKS_RETRY_ATTEMPTS": 3, "WEBHOOKS_RETRY_BASE_SECONDS": 0.2}
+    harness.settings = {"WEBHOOKS_RETRY_ATTEMPTS": 3, "WEBHOOKS_RETRY_BASE_SECONDS": 1.0}
     harness.web()
     harness.worker()
     harness.beat()
@@ -225,7 +232,6 @@ def test_every_event_has_one_effect_though_workers_and_the_primary_are_killed(ha
     assert len(rows) == len(happened) >= 200
     # Otherwise nothing was shown.
     assert repeats > 0
-    assert "failover" in causes
 
 
 def under_way(harness, tls):
@@ -235,10 +241,9 @@ def under_way(harness, tls):
         "WEBHOOKS_REQUIRE_HTTPS": True,
         "WEBHOOKS_HEALTH_HOLD_SECONDS": 2.0,
         "WEBHOOKS_PROBE_INTERVAL_UNHEALTHY_SECONDS": 1.0,
-        "django_webhooks.sending.health_checks.probes.PROBE_SECONDS": 1.0,
         "SECONDS_UNTIL_ANSWER": 0.2,
     }
-    ports = [free_port(), free_port()]
+    ports, held = [free_port(), free_port()], harness.folder / "held"
     harness.subscribe_pair(*(f"https://127.0.0.1:{port}/hooks/" for port in ports))
     primary, _ = (harness.serve(port, **tls) for port in ports)
     worker = harness.worker()
@@ -248,9 +253,13 @@ def under_way(harness, tls):
         time.sleep(1)
         harness.stop(worker, signal.SIGKILL)
         worker = harness.worker()
-        time.sleep(1)
+        # It dies when it has handled what it has not answered.
+        held.touch()
+        handled = effects(harness)
+        until(lambda: len(effects(harness)) > len(handled), "nothing more was handled")
         harness.stop(primary, signal.SIGKILL)
-        time.sleep(1.5)
+        held.unlink()
+        until(lambda: "failover" in dict(harness.switches()), "the backup is not used")
         harness.serve(ports[0], **tls)
         until(lambda: len(events.committed) >= 200, "there were too few events")
         harness.stop(worker, signal.SIGKILL)

@@ -16,18 +16,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 
 from tests import senders
 
-from .harness import free_port, until
+from .harness import PATIENCE, free_port, until
 from .receiving_site import KINDS, VERIFY_TOKEN
 
 pytestmark = [
@@ -58,7 +60,7 @@ SERVERS = {
         True,
     ),
     "uwsgi router without chunks": (
-        (*UWSGI, "--http", "127.0.0.1:{port}", "--socket-timeout", "1", "--module", WSGI),
+        (*UWSGI, "--http", "127.0.0.1:{port}", "--socket-timeout", "{wait}", "--module", WSGI),
         False,
     ),
     "runserver": (
@@ -74,6 +76,8 @@ class Server:
 
     name: str
     port: int
+    #: Of one that soon gives up what does not come, where that is waited for.
+    impatient_port: int
     folder: Path
     reads_chunks: bool
 
@@ -92,7 +96,7 @@ class Server:
         """Return path and body of all that was handled or stored, in any order."""
         found = self.handled()
         assert all(one["is_the_request_s"] for one in found)
-        with closing(sqlite3.connect(self.folder / "site.sqlite3")) as connection:
+        with closing(sqlite3.connect(self.folder / "site.sqlite3", timeout=20)) as connection:
             rows = connection.execute(
                 "SELECT path, body FROM django_webhooks_inbox_message WHERE status = 'waiting'"
             ).fetchall()
@@ -103,7 +107,9 @@ class Server:
     def ask(self, *sent: bytes, and_close: bool = False, pause: float = 0.0) -> tuple[int, bytes]:
         """Send bytes in pieces; return the status of the answer, 0 where none came, and all."""
         answer = b""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        is_whole = not (and_close or CHUNKED.encode() in sent[0])
+        port = self.port if is_whole else self.impatient_port
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
             try:
                 for piece in sent:
                     connection.sendall(piece)
@@ -147,30 +153,49 @@ def server(
     command, reads_chunks = SERVERS[request.param]
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(tables, folder / "site.sqlite3")
+    # Where a server waits for bytes: for those of whom is slow, and for those that never come.
+    waits = (PATIENCE, 1) if any("{wait}" in part for part in command) else (PATIENCE,)
+    with ExitStack() as running:
+        ports = [running.enter_context(serving(command, folder, wait=wait)) for wait in waits]
+        yield Server(
+            name=request.param,
+            port=ports[0],
+            impatient_port=ports[-1],
+            folder=folder,
+            reads_chunks=reads_chunks,
+        )
+
+
+@contextmanager
+def serving(command: Sequence[str], folder: Path, *, wait: int) -> Iterator[int]:
+    """Run a server, and yield its port."""
     port = free_port()
-    with (folder / "log").open("wb") as log:
+    with (folder / f"log-{wait}").open("wb") as log:
         process = subprocess.Popen(
-            [part.format(port=port) for part in command],
+            [part.format(port=port, wait=wait) for part in command],
             env=environment(folder),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    found = Server(name=request.param, port=port, folder=folder, reads_chunks=reads_chunks)
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / f"log-{wait}").read_text()
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE):
+                return False
+        except HTTPError as error:
+            with error:
+                return error.code == 404
+        except OSError:
+            return False
+
     try:
-        until(lambda: answers(found, process), f"{request.param} did not start")
-        yield found
+        until(answers, f"{command} did not start")
+        yield port
     finally:
         process.terminate()
-        process.wait(20)
-
-
-def answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, (server.folder / "log").read_text()
-    try:
-        return server.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0] == 404
-    except OSError:
-        return False
+        process.wait(PATIENCE)
 
 
 _numbers = itertools.count(1)
