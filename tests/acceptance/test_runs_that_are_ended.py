@@ -10,6 +10,7 @@ from tests.receivers import Answer
 
 from .conftest import MARIADB, REDIS
 from .harness import until
+from .patience import PATIENT
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.stacks(REDIS, MARIADB)]
 EVENTS = 40
@@ -18,6 +19,7 @@ EVENTS = 40
 def test_what_was_sent_before_a_soft_limit_is_not_sent_again(harness, receiver):
     receiver.answers = [Answer(204, delay=0.25)]
     harness.settings = {
+        **PATIENT,
         "CELERY_TASK_ANNOTATIONS": {"django_webhooks.tasks.deliver": {"soft_time_limit": 1}},
         "WEBHOOKS_MAX_IN_FLIGHT": 4,
     }

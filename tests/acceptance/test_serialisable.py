@@ -8,6 +8,7 @@ import pytest
 
 from .conftest import RABBITMQ, REDIS
 from .harness import until
+from .patience import PATIENT
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.campaign, pytest.mark.timeout(300)]
 RECIPE = """
@@ -34,6 +35,7 @@ for number in range(300):
 @pytest.mark.stacks(REDIS, RABBITMQ)
 def test_conflicts_of_workers_and_savers_repeat_no_request(harness, receiver):
     harness.recipe = RECIPE
+    harness.settings = PATIENT
     harness.subscribe(receiver.url)
     harness.worker()
     harness.worker()

@@ -21,6 +21,7 @@ from tests.receivers import Answer
 
 from .conftest import MARIADB, RABBITMQ, REDIS, SQLITE
 from .harness import SIGNING_SECRET, until
+from .patience import PATIENT
 
 STACKS = {one.id: one for one in (SQLITE, REDIS, RABBITMQ, MARIADB)}
 #: What cannot be said in JSON: how transactions are isolated.
@@ -123,6 +124,7 @@ def main_job(harness, receiver, case):
     """Save, send, fail, send again; nothing is lost or repeated, and every moment is right."""
     own, harness.recipe = WAYS[case.way]
     harness.settings = {
+        **PATIENT,
         **own,
         "USE_TZ": case.use_tz,
         "TIME_ZONE": case.zone,
