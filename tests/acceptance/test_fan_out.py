@@ -122,7 +122,7 @@ def test_who_subscribed_before_an_event_hears_it_from_any_process(harness: Harne
     assert found == {"all": 3 * heard, "pairs": 3 * heard, "events": 3 * heard, "left": 0}
 
 
-MANY = 4_000
+MANY = 5_000
 #: Fans out, and stops in the middle of the third batch, before it is committed.
 UNTIL_KILLED = """
 import time
