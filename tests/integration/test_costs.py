@@ -37,7 +37,8 @@ class Statements(CaptureQueriesContext):
 
 def drained(clock, ids, monkeypatch, **options):
     # While a request is under way, others look for work every few hundredths of a second.
-    monkeypatch.setattr(dispatch, "TICK", 5.0)
+    monkeypatch.setattr(dispatch, "TICK", 60.0)
+    monkeypatch.setattr(dispatch, "DRAIN_SECONDS", 600.0)
     # A run that lasts looks for endpoints that fell; how long depends on the machine.
     monkeypatch.setattr(recovery, "EVERY", 3600.0)
     with Statements() as statements:
