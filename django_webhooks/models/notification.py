@@ -35,8 +35,12 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         return self.filter(notified_at__isnull=True).order_by("pk")
 
     def unmailed(self) -> NotificationQuerySet:
-        """Return those whose recipients are not decided yet, the oldest first."""
-        return self.filter(mailed_at__isnull=True).order_by("pk")
+        """Return those whose recipients are not decided yet, the oldest first.
+
+        Not those to which more may be added: what came while the mail was on its way would be in
+        no mail.
+        """
+        return self.filter(mailed_at__isnull=True, open_key__isnull=True).order_by("pk")
 
     def given_up(
         self, subscription: UUID, reasons: Mapping[str, int], examples: Sequence[UUID]

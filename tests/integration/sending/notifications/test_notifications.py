@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from smtplib import SMTPRecipientsRefused
@@ -20,6 +21,7 @@ from django_webhooks.models import Delivery, Endpoint, EndpointHealth, Event, Su
 from django_webhooks.models.figures.heartbeat import Heartbeat
 from django_webhooks.models.notification import Notification
 from django_webhooks.sending import notifications, worker
+from django_webhooks.sending.fan_out import operational
 from django_webhooks.sending.health_checks import auto_disable
 from django_webhooks.sending.notifications import mails
 from django_webhooks.sending.wire import loops
@@ -481,6 +483,31 @@ class TestGivenUp:
 
         assert len(mail.outbox) == 2
         assert "87 deliveries" in mail.outbox[1].body
+
+    def test_what_is_given_up_while_others_are_told_of_is_told_as_well(self, clock, monkeypatch):
+        """Each moment of telling: while programs are told, and while a mail is on its way."""
+        broken, rows, more = factories.subscription(), Notification.objects, {"event": 2, "mail": 4}
+        factories.subscription(name="ops", event_types=["webhooks.*"], url="http://127.0.0.1:8/")
+
+        def meanwhile(name, act):
+            def acting(*arguments, **options):
+                if count := more.pop(name, 0):
+                    rows.given_up(broken.pk, {"timeout": count}, [])
+                return act(*arguments, **options)
+
+            return acting
+
+        monkeypatch.setattr(operational, "emit", meanwhile("event", operational.emit))
+        monkeypatch.setattr(mails, "send_mail", meanwhile("mail", mails.send_mail))
+        rows.given_up(broken.pk, {"timeout": 3}, [])
+        for _ in range(3):
+            notifications.tell(now=clock())
+            clock.move(hours=2)
+
+        counts = [int(re.search(r"(\d+) deliver", one.body)[1]) for one in mail.outbox]
+        assert sum(data["count"] for _, data in told()) == 9
+        assert sum(counts) == 9
+        assert not notifications.are_pending(now=clock())
 
     def test_other_subscriptions_are_told_of_within_the_interval(self, clock):
         for name in ("a", "b"):
