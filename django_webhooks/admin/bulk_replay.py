@@ -272,6 +272,7 @@ def _words(
         "host": _("host"),
         "reason": _("reason"),
         "bulk_replay": _("bulk replay"),
+        "replayed": _("replays"),
         "status_code": _("status code"),
         "since": _("recorded since"),
         "until": _("recorded before"),
@@ -289,6 +290,8 @@ def _words(
             shown = names.first() or shown
         elif name == "status":
             shown = str(Delivery.Status(value).label)
+        elif name == "replayed":
+            shown = str(dict(filters.REPLAYED)[value])
         elif name == "host" and not sees:
             shown = html.masked(shown)
         found.append((str(words[name]), shown))

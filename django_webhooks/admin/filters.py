@@ -39,6 +39,13 @@ REASONS = [
 ]
 
 
+#: Values of the field ``replayed`` of a selection, in words.
+REPLAYED = [
+    (NOT_ARRIVED, _("Given up, and not arrived since")),
+    (ARRIVED, _("Arrived by a replay")),
+]
+
+
 class EventTypeFilter(admin.SimpleListFilter):
     """The event types of the catalog, which costs no query."""
 
@@ -110,10 +117,7 @@ class ReplayedFilter(SelectionFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         """Offer both."""
-        return [
-            (NOT_ARRIVED, _("Given up, and not arrived since")),
-            (ARRIVED, _("Arrived by a replay")),
-        ]
+        return REPLAYED
 
 
 class DeliveryEventTypeFilter(SelectionFilter):

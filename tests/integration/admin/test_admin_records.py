@@ -85,6 +85,30 @@ class TestList:
 
         assert {one.parameter_name for one in DeliveryAdmin.list_filter} <= known
 
+    @pytest.mark.parametrize("name", [*filters.FIELDS, *filters.RECENT])
+    def test_each_filter_of_the_list_has_its_words_before_and_after_the_replay(
+        self, admin_client, two, name
+    ):
+        failed, _ = two
+        failed.status, failed.due_at, failed.finished_at = "given_up", None, times.now()
+        failed.save()
+        made = replays.start(Selection(status="given_up"), reason="x")
+        endpoint = failed.subscription.endpoints.get()
+        value = {
+            "status": "given_up", "event_type": "order.paid", "reason": "http_503",
+            "subscription": failed.subscription_id, "endpoint": endpoint.pk, "host": endpoint.host,
+            "bulk_replay": made.pk, "replayed": "no", "status_code": 503,
+            "since": "2026-01-01", "finished_since": "2026-01-01",
+            "until": "2999-01-01", "finished_until": "2999-01-01",
+        }.get(name, "1h")  # fmt: skip
+
+        page = admin_client.get(pages.url("bulkreplay", "add"), {name: value})
+
+        assert page.status_code == 200
+        made.selection = filters.selection({name: str(value)}).stored
+        made.save()
+        assert admin_client.get(pages.url("bulkreplay", "change", made.pk)).status_code == 200
+
     @pytest.mark.parametrize("asked", ["finished=1h", "recent=1h"])
     def test_a_replay_of_all_of_the_list_is_of_what_the_list_shows(self, admin_client, two, asked):
         _, arrived = two
