@@ -61,9 +61,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _some_cases(items: list[pytest.Item], most: int) -> list[pytest.Item]:
     """Return at most so many cases of each test, as far from each other as they can be."""
     tests: dict[str, list[pytest.Item]] = {}
-    for one in items:
-        tests.setdefault(one.nodeid.partition("[")[0], []).append(one)
     kept = set()
+    for one in items:
+        if DATABASE not in SERVICES and one.get_closest_marker("every_case"):
+            kept.add(one)
+        else:
+            tests.setdefault(one.nodeid.partition("[")[0], []).append(one)
     for cases in tests.values():
         count = min(most, len(cases))
         last = len(cases) - 1

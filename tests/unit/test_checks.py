@@ -20,7 +20,7 @@ from django_webhooks.sending.http import sockets
 from tests.unit.test_docs import check_sources
 
 # A check for production asks the rows.
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.every_case]
 ACTING = "django_webhooks.middleware.actor"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 

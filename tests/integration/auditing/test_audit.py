@@ -26,7 +26,7 @@ from django_webhooks.models.figures.rollup import Rollup
 from django_webhooks.sending.figures import rollups
 from tests import certificates, factories
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.every_case]
 
 DAY = timedelta(days=1)
 URL = "https://{}.example/hook"

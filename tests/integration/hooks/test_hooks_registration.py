@@ -23,6 +23,8 @@ from tests.testapp.models import (
     Tag,
 )
 
+pytestmark = pytest.mark.every_case
+
 UUID, MOMENT = "018f3c7e-0000-7000-8000-000000000000", "2026-01-31T12:00:00Z"
 
 

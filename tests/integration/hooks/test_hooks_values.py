@@ -18,6 +18,8 @@ from django_webhooks.testing import capture_webhooks
 from tests.testapp.hooks import registered
 from tests.testapp.models import Shop
 
+pytestmark = pytest.mark.every_case
+
 
 @pytest.mark.parametrize(
     ("field", "given", "stored"),
